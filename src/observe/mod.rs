@@ -52,8 +52,8 @@ pub const EVERYWHERE: Namespaces = if cfg!(target_os = "linux") { Namespaces::Al
 /// Returns the namespaces that an audit scans if the user chooses none. `part` is the part of the machine that must be
 /// visible.
 ///
-/// If portolan may read every process, these are all namespaces that can be found. In a separate network namespace, it
-/// is only that one.
+/// If portolan may read every process, an audit scans all namespaces that can be found. In a separate network
+/// namespace, an audit scans only this namespace.
 #[must_use]
 pub fn audited_namespaces(part: HostScope) -> Namespaces {
     #[cfg(target_os = "linux")]
@@ -208,7 +208,7 @@ pub struct TreeProcess {
     pub is_in_nested_container: bool,
     /// The pid namespace; `None` if it is unknown or portolan's own.
     pub pid_namespace: Option<String>,
-    /// Whether the process is the first of this pid namespace. If it ends, the kernel kills all processes in the
+    /// Whether the process is the first process of its pid namespace. If it ends, the kernel kills all processes in the
     /// namespace.
     pub is_first_in_namespace: bool,
 }

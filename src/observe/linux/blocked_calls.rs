@@ -20,8 +20,8 @@ const MOST_THREADS: usize = 100_000;
 const CHECKS: usize = 3;
 const BETWEEN_CHECKS: Duration = Duration::from_millis(20);
 
-/// Returns a gap for the processes that have a thread waiting on a closed descriptor. If there is no such process,
-/// returns a gap for the threads that were not read; `None` if all were read.
+/// Returns a gap that names the processes with a thread that waits on a closed descriptor. If there is no such thread,
+/// the gap counts the threads that were not read. `None` if all threads were read.
 pub(super) fn gap(pids: &[Pid]) -> Option<Gap> {
     let mut left = MOST_THREADS;
     let mut waiting: Vec<(Pid, Pid, u32)> = Vec::new();

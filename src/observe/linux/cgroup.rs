@@ -43,8 +43,8 @@ fn tree() -> Option<OwnedFd> {
         .find(|directory| fstatfs(directory).is_ok_and(|fs| fs.f_type == CGROUP2))
 }
 
-/// Returns the processes of a group, without those of the groups below it. `None` if the group cannot be read, has too
-/// many processes, or has a process outside the pid namespace of portolan.
+/// Returns the processes of a group. Processes of the groups below it are left out. `None` if the group cannot be read,
+/// has too many processes, or has a process outside the pid namespace of portolan.
 pub(super) fn processes(group: &str) -> Option<Vec<Pid>> {
     let group = group.trim_start_matches('/');
     if group.split('/').any(|part| part == "..") {
@@ -88,8 +88,8 @@ fn descend(
     }
 }
 
-/// Returns the outermost part of a path that is not a slice. It is either a unit of the system manager or a group that
-/// root made. The groups below it may belong to another manager, such as the manager of a user.
+/// Returns the first part of a path that does not end in `.slice`. This part is a unit of the system manager, or a
+/// group that root made. The groups below it may belong to another manager, such as the manager of a user.
 fn outermost(path: &str) -> Option<&str> {
     path.split('/').find(|part| !matches!(*part, "" | "..") && !part.ends_with(".slice"))
 }
@@ -111,8 +111,9 @@ pub(super) fn unit(path: &str) -> Option<String> {
     }
 }
 
-/// Returns the container of a path: an ID of 64 hexadecimal digits, or a name. The outermost unit comes first if a user
-/// could have made the group of the container. Users can give their groups any name.
+/// Returns the container of a path: an ID of 64 hexadecimal digits, or a name. If a user could have made the group of
+/// the container, the outermost unit comes first (`user@1000.service/NAME`), because users can give their groups any
+/// name.
 #[must_use]
 pub(super) fn container(path: &str) -> Option<String> {
     container_in(path, is_roots)
@@ -132,7 +133,7 @@ pub(super) fn is_in_nested_container(path: &str) -> bool {
 }
 
 /// Returns whether root owns a group. If so, only root can have made the groups directly below it. If no tree can be
-/// read, the path decides: only the groups below the manager of a user (`user@UID.service`) do not belong to root.
+/// read, the path decides. Then a group belongs to root unless it is below the manager of a user (`user@UID.service`).
 fn is_roots(group: &str) -> bool {
     let owners = ["", "/unified", "/systemd", "/memory"].iter().filter_map(|hierarchy| {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -33,16 +33,17 @@ const MOST_COOKIES: usize = 200_000;
 #[derive(Debug)]
 pub(super) struct ClosedSockets {
     messages: OwnedFd,
-    /// The cookie of a socket that `subscribe` closes; `None` after the message about this socket has arrived. Earlier
-    /// messages may be about sockets that were closed before the subscription, so they are ignored.
+    /// The cookie of a socket that `subscribe` opens and closes at once. `None` after the message about this socket has
+    /// arrived. Earlier messages are ignored, because they may be about sockets that were closed before the
+    /// subscription.
     first: Option<u64>,
     /// The cookies of the sockets that scans found. A cookie is removed when its socket is closed.
     found: HashSet<NonZeroU64>,
 }
 
 impl ClosedSockets {
-    /// Subscribes in the network namespace of the calling thread. `None` if the scope excludes these sockets or the
-    /// kernel refuses.
+    /// Subscribes in the network namespace of the calling thread. `None` if the scope lacks bound TCP sockets or has
+    /// other namespaces, or if the kernel refuses.
     pub(super) fn subscribe(scope: &Scope) -> Option<Self> {
         let is_included = scope.protocols.contains(&Protocol::Tcp)
             && scope.states.contains(&State::Bound)

@@ -49,7 +49,7 @@ pub(super) fn link(process: &OwnedFd) -> Result<CString, Errno> {
 }
 
 /// Reads the program of a process from its directory in `/proc`. `link` is the target of the link `exe`. `libraries` is
-/// a cache of checked files; with it, the mapped files are checked too.
+/// a cache of checked files. If it is given, the mapped files are checked too.
 pub(super) fn program(
     (process, mut link): (&OwnedFd, Result<CString, Errno>),
     cmdline: &[String],
@@ -222,8 +222,8 @@ fn executable(
     (Exe { path: String::from_utf8_lossy(path).into_owned(), state, open_directories }, origin)
 }
 
-/// Returns whether the running file does not belong to root and has another owner than the file at its path. If so, the
-/// running file was never at this path of the machine.
+/// Returns whether the running file was never at this path of the machine. This is certain if its owner is neither root
+/// nor the owner of the file at the path.
 fn is_at_a_path_of_others(tree: &Tree, path: &[u8], running: Option<&Stat>) -> bool {
     let is_another_users =
         |there: Stat| running.is_some_and(|running| ![0, there.st_uid].contains(&running.st_uid));
@@ -232,8 +232,8 @@ fn is_at_a_path_of_others(tree: &Tree, path: &[u8], running: Option<&Stat>) -> b
 
 /// Returns the only user who could have created a deleted file at this path. The user is root if the file belongs to
 /// root and only root can write to the directories above it. `None` if several users could have created the file. Also
-/// `None` if the file was on another file system than the nearest directory: any user can mount a file system and
-/// detach it.
+/// `None` if the file was on another file system than the nearest directory, because any user can mount a file system
+/// and detach it.
 fn creator_of_deleted(tree: &Tree, path: &[u8], running: &Stat, origins: &mut Origins) -> Option<u32> {
     let mut above = path;
     let directory = loop {

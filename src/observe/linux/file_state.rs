@@ -35,10 +35,10 @@ fn state_of_deleted(tree: &Tree, whole: &[u8], stripped: &[u8], running: Option<
     }
 }
 
-/// Returns whether an upgrade replaced the running file with the file at its path. If so, both files are on one file
-/// system. The old file then belongs to root or to the owner of the new file.
+/// Returns whether an upgrade may have replaced the running file with the file at its path. Both files must be on one
+/// file system. The running file must belong to root or to the owner of the new file.
 ///
-/// A file that was deleted in a private mount does not count. Any user can make a private mount at any path.
+/// A file that was deleted in a private mount does not count, because any user can make a private mount at any path.
 const fn is_upgrade(running: &Stat, there: &Stat) -> bool {
     running.st_dev == there.st_dev && (running.st_uid == 0 || running.st_uid == there.st_uid)
 }

@@ -58,7 +58,7 @@ pub(super) fn find_owners(
     }
     open.retain(|inode| !walk.is_held(*inode));
     // During the walk, sockets may vanish, be replaced by new sockets, or move to other processes. So the sockets are
-    // listed again. Owners that are still missing are searched outside ordinary descriptors, and then once more in
+    // listed again. Owners that are still unknown are searched outside ordinary descriptors first, and then again in
     // ordinary descriptors.
     let mut later = Later::default();
     if !open.is_empty() {
@@ -152,7 +152,7 @@ fn search_closely(
 /// The maximum number of further walks. Each walk may find that new sockets have replaced old ones.
 const ROUNDS: usize = 4;
 
-/// What changed since the walk: sockets vanished, and new sockets replaced them.
+/// The sockets that vanished since the walk, and the new sockets that replaced them.
 #[derive(Debug, Default)]
 struct Later {
     /// The sockets that are no longer listed and whose process was not found.

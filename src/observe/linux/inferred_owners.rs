@@ -130,8 +130,8 @@ struct Group {
 }
 
 impl Group {
-    /// Reads the names of the processes in a control group. If the group is not known, only docker-proxy is searched,
-    /// among all processes of the machine.
+    /// Reads the names of the processes in a control group. If the group is not known, searches all processes of the
+    /// machine, but only for docker-proxy.
     fn of(path: Option<&str>) -> Self {
         let pids = match path {
             Some(path) => cgroup::processes(path),
@@ -225,7 +225,7 @@ fn names_port(processes: &[Process], socket: &Socket) -> Option<InferredOwner> {
 }
 
 /// Returns the process that runs as the user of the socket, if there is only one. Shells and programs of the login
-/// session do not count. `None` if the control group is not that of a unit.
+/// session do not count. `None` if the socket belongs to no systemd unit.
 fn only_server(processes: &[Process], socket: &Socket) -> Option<InferredOwner> {
     socket.unit.as_ref()?;
     let is_on_loopback = socket.local.address.to_canonical().is_loopback();

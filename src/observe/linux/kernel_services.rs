@@ -44,7 +44,7 @@ const UDP: &[Protocol] = &[Protocol::Udp];
 const BOTH: &[Protocol] = &[Protocol::Tcp, Protocol::Udp];
 
 /// The parts of Linux that listen on a socket from `sock_create_kern` or `udp_sock_create`. The comment after each
-/// names its place in the source code of Linux.
+/// entry names its source file or directory in Linux.
 const SERVICES: [KernelService; 21] = [
     (UDP, Ports::Tunnels, Sign::Device("wireguard")), // drivers/net/wireguard
     (UDP, Ports::Tunnels, Sign::Device("vxlan")),     // drivers/net/vxlan
@@ -88,7 +88,7 @@ const SET_PORTS: [&str; 3] = [
 ];
 const AFS: PortRange = PortRange { low: 7001, high: 7001 };
 
-/// The devices of a namespace, and the ports of tunnels that are not attributes of a device.
+/// The devices of a namespace, and the ports of tunnels without a port attribute on a device.
 pub(super) type Devices = (Vec<Link>, Vec<u16>);
 
 pub(super) fn devices() -> Devices {

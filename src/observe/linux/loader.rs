@@ -1,4 +1,4 @@
-//! Finds the program that a loader (such as the dynamic loader or an emulator) runs in its own process.
+//! Finds the program that a loader runs in its own process. Examples of loaders are the dynamic loader and emulators.
 //!
 //! A process can change its command line. So the command line alone is not enough: the program must also be mapped in
 //! the memory of the process.
@@ -26,8 +26,8 @@ pub(super) enum Search {
     NotFound,
 }
 
-/// Finds the program of a loader. A mapped file that is on the command line is the program. Otherwise exactly one
-/// mapped file must look like a program.
+/// Finds the program of a loader. If a mapped file is on the command line, this file is the program. Otherwise exactly
+/// one mapped file must look like a program.
 pub(super) fn search(process: &OwnedFd, path: &str, cmdline: &[String], tree: &Tree) -> Search {
     let Some(kind) = loader(file_name(path)) else { return Search::NoLoader };
     let mapped = mapped_paths(process, kind == Loader::Native).unwrap_or_default();
@@ -35,8 +35,8 @@ pub(super) fn search(process: &OwnedFd, path: &str, cmdline: &[String], tree: &T
         .into_iter()
         .filter(|(_, mapped)| mapped != path.as_bytes())
         .map(|(range, path)| {
-            // Following the link needs a capability, and a thread has no directory `map_files`. In both cases the path
-            // is used.
+            // Portolan may lack the capability to follow the link, and a thread has no directory `map_files`. Then the
+            // path is used.
             let link = statat(process, format!("map_files/{range}"), AtFlags::empty());
             let file = link.or_else(|_| tree.stat(&path)).ok();
             (path, file)

@@ -169,7 +169,7 @@ impl Judged {
     /// Returns who can replace the file, for one of the processes that map it.
     ///
     /// Programs unpack libraries into `/tmp`, where any user can write. If the file belongs to the user of the process,
-    /// only this user is judged able to replace it, in two cases:
+    /// this user alone counts as able to replace it in two cases:
     /// - the process is an interpreter
     /// - the file is in a private directory
     fn for_process(self, mapper: Mapper<'_>) -> Self {

@@ -18,9 +18,9 @@ use super::{settings, task_iterator};
 use crate::model::{Gap, Pid, Stage};
 
 /// The time limit for one process. Reading the mappings usually takes well below a millisecond, but a process can delay
-/// it without limit.
+/// the reading without limit.
 const LIMIT: Duration = Duration::from_secs(1);
-/// After this many processes that did not answer, the remaining processes are not read.
+/// If this many processes do not answer, the remaining processes are not read.
 const PATIENCE: usize = 2;
 /// The maximum total size of the mappings of all processes, in bytes. One process usually has some ten kilobytes.
 const LARGEST: usize = 256 * 1024 * 1024;
@@ -120,7 +120,7 @@ fn search_by(
 }
 
 /// Returns whether a process has mapped an io_uring. `None` if the size limit is reached. Returns false if the mappings
-/// cannot be read. This is no loss: the descriptors of this process were either read or have a gap.
+/// cannot be read, because the descriptors of this process were then read or have a gap.
 fn maps_a_ring(pid: Pid, left: &mut usize) -> Option<bool> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let Ok(file) = openat(CWD, format!("/proc/{pid}/maps"), flags, Mode::empty()) else { return Some(false) };

@@ -122,8 +122,8 @@ impl NamespaceHandle {
     pub(super) fn enter<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> Result<T, Errno> {
         let file =
             File::open(&self.way).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        // The path may lead to another namespace in the meantime: the process may have entered one, or one may be
-        // mounted there.
+        // The path may lead to another namespace by now. The process may have changed its namespace, or another
+        // namespace may be mounted there.
         let metadata = file.metadata().map_err(|_| Errno::IO)?;
         if metadata.st_ino() != self.netns.inode {
             return Err(Errno::NOENT);

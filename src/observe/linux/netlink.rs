@@ -100,8 +100,8 @@ impl Netlink {
     fn ask(&mut self, request: DumpRequest, each: &mut dyn FnMut(&SocketRecord)) -> Result<bool, DumpError> {
         let outcome = self.read(request, each);
         if !matches!(outcome, Ok(_) | Err(DumpError::Interrupted)) {
-            // The kernel may still be answering the previous request, and refuses another one until it has finished. So
-            // a new connection is opened.
+            // The kernel may still be answering the previous request, and refuses the next request until it has
+            // finished. So a new connection is opened.
             if let Ok(connection) = Connection::open(Some(SOCK_DIAG)) {
                 self.connection = connection;
             }

@@ -1,4 +1,4 @@
-//! Finds the processes that own a socket by a walk over the descriptors of every process in `/proc`.
+//! Finds the owners of sockets. Walks over the descriptors of every process in `/proc`.
 //!
 //! The walk only reads links. It never opens or duplicates a descriptor of another process, and never sends a signal. A
 //! process that cannot be read is skipped after the first error.
@@ -34,7 +34,8 @@ pub(super) struct Walk {
     pub apart: Vec<(u64, Pid)>,
     /// The processes whose descriptors could not be read, each with the reason.
     pub unread: HashMap<Pid, Errno>,
-    /// The network namespaces of the processes, those of their descriptors, and the mounted network namespaces.
+    /// The network namespaces of processes, the network namespaces that their descriptors refer to, and the mounted
+    /// network namespaces.
     pub namespaces: HashSet<u64>,
     /// The descriptors of io_uring instances.
     pub rings: Vec<ThreadDescriptor>,
@@ -42,7 +43,7 @@ pub(super) struct Walk {
     pub bpf_links: Vec<ThreadDescriptor>,
     /// The sockets that were found but not requested. Empty unless `Search::strays` is set.
     pub strays: Vec<Stray>,
-    /// The sockets in io_urings that were found but not requested, by inode. Empty unless `Search::strays` is set.
+    /// The sockets that were found in io_urings but not requested, by inode. Empty unless `Search::strays` is set.
     pub stray_in_rings: Vec<(u64, ThreadDescriptor)>,
     /// The processes with an io_uring that contains a socket without a visible inode.
     pub nameless_in_rings: Vec<Pid>,
@@ -340,8 +341,8 @@ fn process(
     let count = |size: i64| u32::try_from(size).unwrap_or(u32::MAX);
     let mut expected = count(stat.st_size);
     let mut met = tried(&directory, expected, &mut visit)?;
-    // A descriptor that moves to a smaller number while the directory is read is missed. So an audit (`strays`) reads
-    // the directory again if there were fewer descriptors than expected.
+    // If a descriptor moves to a smaller number while the directory is read, the descriptor is missed. So an audit
+    // (`strays`) reads the directory again if there were fewer descriptors than expected.
     for _ in 0..REREADINGS {
         if !search.strays || met >= expected {
             break;

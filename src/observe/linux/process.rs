@@ -51,8 +51,8 @@ pub(super) struct Reader {
     parent_uids: HashMap<Pid, Option<u32>>,
     origins: Origins,
     libraries: Libraries,
-    /// The processes whose program file is unknown, or for which it is unknown who can replace the file. Each has the
-    /// reason.
+    /// The processes that could not be judged, each with the reason. Either the program file is unknown, or it is
+    /// unknown who can replace the file.
     pub unjudged: Vec<(Pid, String)>,
     /// The processes with code in memory that does not come from a file.
     pub code_without_file: Vec<Pid>,
@@ -197,9 +197,9 @@ const OLDEST_THREADS: usize = 16;
 /// Returns the time since which a process runs its program, as exactly as `/proc` shows it. `None` if the process has
 /// ended.
 ///
-/// The kernel shows when a process was created. Afterwards the process may have started another program (`execve(2)`):
-/// for example, a start script becomes the server. This ends all other threads, so every other thread of the process is
-/// younger than the program. If there is such a thread, the start time of the oldest is returned.
+/// The kernel shows when a process was created. Afterwards the process may have started another program (`execve(2)`).
+/// For example, a start script becomes the server. `execve(2)` ends all other threads, so every other thread of the
+/// process is younger than the program. If there are other threads, the start time of the oldest is returned.
 pub(super) fn running_since(process: &OwnedFd) -> Option<Timestamp> {
     let ticks = |path: String| Some(parse_stat(&slurp_at(process, path, 1024, LONGEST).ok()?)?.started);
     let created = ticks("stat".to_owned())?;

@@ -179,8 +179,8 @@ const PROMISCUOUS: u16 = 1;
 const PACKET_BODY: usize = 16;
 const MEMBERSHIP: usize = 44;
 
-/// Returns the devices that packet sockets have set to promiscuous mode: the indices of the devices, by the inode of
-/// the socket. The map is empty if this kernel does not report them.
+/// Returns which devices each packet socket has set to promiscuous mode. The key is the inode of the socket; the values
+/// are the indices of devices. The map is empty if this kernel does not report the devices.
 fn promiscuous_memberships() -> HashMap<u32, Vec<u32>> {
     let mut request = vec![AF_PACKET, 0, 0, 0];
     request.extend([0; 4]); // any inode
@@ -190,8 +190,8 @@ fn promiscuous_memberships() -> HashMap<u32, Vec<u32>> {
     dump(Some(SOCK_DIAG), kinds, &request, memberships).unwrap_or_default().into_iter().collect()
 }
 
-/// Parses a message about a packet socket. Returns its inode and the indices of the devices that it has set to
-/// promiscuous mode.
+/// Parses a message about a packet socket. Returns the inode of the socket, and the indices of the devices that the
+/// socket has set to promiscuous mode.
 fn memberships(message: &[u8]) -> Option<(u32, Vec<u32>)> {
     let inode = number(message, 4)?;
     let list = attribute(message.get(PACKET_BODY..)?, MEMBERSHIPS).unwrap_or_default();

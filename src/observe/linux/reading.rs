@@ -1,5 +1,5 @@
-//! Reads processes on a separate thread with a time limit. The time limit is needed because a process can serve a file
-//! system that contains its own memory: reading its command line may then never end.
+//! Reads processes on a separate thread with a time limit. A process can serve a file system that contains its own
+//! memory. Reading the command line of this process may then never end.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::model::{Pid, Process};
 
 /// The time limit for one process. Reading usually takes far less than a millisecond.
 const LIMIT: Duration = Duration::from_secs(2);
-/// After this many processes that did not answer, the remaining processes are not read.
+/// If this many processes do not answer, the remaining processes are not read.
 const PATIENCE: usize = 8;
 
 #[derive(Debug, Default)]
@@ -20,8 +20,8 @@ pub(super) struct ReadProcesses {
     pub silent: Vec<Pid>,
     /// The processes that were read without their project, in ascending order.
     pub without_project: Vec<Pid>,
-    /// The processes whose program file is unknown, or for which it is unknown who can replace the file. Each has the
-    /// reason.
+    /// The processes that could not be judged, each with the reason. Either the program file is unknown, or it is
+    /// unknown who can replace the file.
     pub unjudged: Vec<(Pid, String)>,
     /// The processes with code in memory that does not come from a file.
     pub code_without_file: Vec<Pid>,
@@ -41,8 +41,9 @@ fn lock(shared: &Shared) -> MutexGuard<'_, Progress> {
     shared.0.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads the processes. If a process takes too long, it is read again without its project: its working directory may be
-/// in a file system that does not answer. If the process still takes too long, it is read without its command line.
+/// Reads the processes. If a process takes too long, it is read again without its project, because its working
+/// directory may be in a file system that does not answer. If the process still takes too long, it is read without its
+/// command line.
 pub(super) fn read(jobs: Vec<ReadRequest>) -> ReadProcesses {
     read_by(jobs, LIMIT, |reader, job| {
         let process = if job.everything { reader.process(job) } else { Some(reader.program(job)) };

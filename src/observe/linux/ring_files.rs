@@ -1,7 +1,7 @@
 //! Finds the sockets among the files of io_urings.
 //!
-//! Since Linux 6.13, the kernel shows only the inode of such a socket. Earlier releases show only the name of its
-//! protocol. The address of the socket can be read only through a descriptor.
+//! Since Linux 6.13, the kernel shows only the inode of a socket in an io_uring. Earlier releases show only the name of
+//! its protocol. The address of the socket can be read only through a descriptor.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
@@ -28,11 +28,11 @@ const LONGEST_RING: usize = 16 * 1024 * 1024;
 const LEAST_OF_A_RING: usize = 4 * 1024;
 /// The maximum number of attempts to read an io_uring. The kernel omits the files of an io_uring while it is busy.
 const RING_ATTEMPTS: usize = 50;
-/// The first release of Linux in which the text of a busy io_uring has no line `UserFiles`. In earlier releases, this
-/// text has the line with the number of files, but the files are missing.
+/// The first release of Linux in which the text of a busy io_uring has no line `UserFiles`. In earlier releases, the
+/// text has this line, but the files are missing.
 const WHOLE_TEXT: (u32, u32) = (6, 16);
-/// How many times a socket that is in no table is checked again. The peer may have closed the connection shortly
-/// before, so that the program is about to remove the socket.
+/// How many times a socket that is in no table is checked again. Its peer may just have closed the connection, and the
+/// program may be about to remove the socket.
 const CHECKS: usize = 5;
 const BETWEEN_CHECKS: Duration = Duration::from_millis(20);
 
@@ -61,7 +61,7 @@ pub(super) fn read(ring: &ThreadDescriptor, left: &mut usize) -> Result<RingFile
 }
 
 /// Parses the `fdinfo` of an io_uring (io_uring/fdinfo.c). `None` if the kernel omitted the files. If `is_whole` is
-/// true, a text that has the number of files also has all the files.
+/// true, a text with the number of files also lists all the files.
 fn parse(fdinfo: &[u8], is_whole: bool) -> Option<RingFiles> {
     let mut lines = fdinfo.split(|byte| *byte == b'\n').skip_while(|line| !line.starts_with(b"UserFiles:"));
     let count = lines.next()?.strip_prefix(b"UserFiles:")?.trim_ascii();
@@ -197,7 +197,7 @@ fn retain_present(sockets: &mut BTreeMap<u64, ThreadDescriptor>) {
 struct Tables {
     /// The inodes of the sockets that are not Unix sockets.
     listed: KernelIds,
-    /// The inodes of the Unix sockets, each with whether the unread messages of the socket may contain descriptors.
+    /// The inodes of the Unix sockets. The flag is true if the unread messages of the socket may contain descriptors.
     unix: HashMap<u64, bool>,
 }
 
@@ -253,9 +253,9 @@ fn unix_sockets() -> Vec<(u64, bool)> {
         .unwrap_or_default()
 }
 
-/// Parses a message about a Unix socket. Returns its inode, and whether its unread messages may contain descriptors. A
-/// stream with a queue of length 0 has no messages. Sockets of other types can have messages without bytes, so the
-/// length of their queue proves nothing.
+/// Parses a message about a Unix socket. Returns the inode of the socket, and whether unread messages of the socket may
+/// contain descriptors. A stream with a queue of length 0 has no messages. Sockets of other types can have messages
+/// without bytes, so the length of their queue proves nothing.
 fn unix_socket(message: &[u8]) -> Option<(u64, bool)> {
     const SOCK_STREAM: u8 = 1;
     let (kind, inode) = (*message.get(1)?, number(message, 4)?);

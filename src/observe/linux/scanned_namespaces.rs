@@ -94,8 +94,8 @@ impl ScannedNamespaces {
         scan
     }
 
-    /// Lists the sockets again. Returns `None` if this list has a new gap: a socket that is missing from the list may
-    /// then still exist. Published ports have no owner, so they are not listed again.
+    /// Lists the sockets again. Returns `None` if this list has a new gap, because a socket that is missing from the
+    /// list may then still exist. Published ports have no owner, so they are not listed again.
     pub(super) fn scan_again(&self, scope: &Scope, gaps: &[Gap]) -> Option<Vec<FoundSocket>> {
         let mut scope = scope.clone();
         scope.states.retain(|state| *state != State::Published);

@@ -169,8 +169,8 @@ pub(super) fn loaded(
     LoadedCode { files: found, is_complete }
 }
 
-/// Returns an argument file of Java, unless only the user of the process can write it: editors create such files in
-/// `/tmp`. A deleted file is left out too, because Java reads the file only when it starts.
+/// Returns an argument file of Java. A file that only the user of the process can write is left out, because editors
+/// create argument files in `/tmp`. A deleted file is left out too, because Java reads the file only when it starts.
 fn argument_file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origins) -> Option<Script> {
     let (_, stat) = opened(process, tree, path)?;
     let others_write = Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH);

@@ -133,8 +133,8 @@ fn in_first(kind: &str, first: u64) -> bool {
 }
 
 /// Returns why portolan cannot see processes outside its pid namespace, and the remedy. `None` if portolan is in the
-/// first pid namespace and `/proc` shows this namespace. The check is necessary because reading `/proc` reports no
-/// error for such processes.
+/// first pid namespace and `/proc` shows this namespace. The check is necessary because `/proc` does not show that
+/// processes are missing.
 pub(super) fn processes_outside() -> Option<(&'static str, &'static str)> {
     if !in_first("pid", FIRST_PID_NAMESPACE) {
         return Some((

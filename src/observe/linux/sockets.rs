@@ -134,14 +134,14 @@ pub(super) fn list_by_tables(scope: &Scope, netns: &Netns, pid: u32, why: Errno)
 /// - the control group
 /// - whether the device is a loopback device
 /// - whether the socket is transparent
-/// - whether the address or the device of the socket does not exist
+/// - whether the socket is bound to an address or a device that this machine lacks
 type AttributesKey = (Option<u32>, Option<NonZeroU64>, Option<bool>, bool, bool);
 
 struct SocketLister<'s> {
     scope: &'s Scope,
     netns: Option<&'s Netns>,
     tables: String,
-    /// Whether the calling thread is in the namespace. Only then can it request the devices of the namespace.
+    /// Whether the calling thread is in the namespace. Otherwise it cannot request the devices of the namespace.
     is_inside: bool,
     /// The name of each device by its index, and whether it is a loopback device. Read on first use.
     devices: Option<HashMap<u32, (Device, bool)>>,

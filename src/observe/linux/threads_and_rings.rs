@@ -98,7 +98,7 @@ const BYTES_OF_RINGS: usize = 512 * 1024 * 1024;
 /// The maximum number of descriptors to read in the tables of threads. Reading so many takes some tenths of a second.
 /// Threads that share the table of their process are not read, so only unusual programs reach this limit.
 const DESCRIPTORS_OF_THREADS: u64 = 50_000;
-/// The same maximum in an audit. Reading so many descriptors takes some seconds.
+/// In an audit, the maximum number of descriptors to read in the tables of threads. Reading so many takes some seconds.
 const DESCRIPTORS_OF_THREADS_IN_AN_AUDIT: u64 = 400_000;
 
 /// Reads the descriptors of the threads that do not share the table of the first thread. Returns `MFILE` if the limit
@@ -120,7 +120,7 @@ fn threads(
         match openat(&tasks, format!("{thread}/fd"), DIRECTORY, Mode::empty()) {
             Ok(directory) => {
                 let size = count(&directory).unwrap_or(0);
-                // Before Linux 6.2, the kernel does not show the size of the table. It then counts as 0.
+                // Before Linux 6.2, the kernel does not show the size of the table. The size then counts as 0.
                 if size > *left || *left == 0 {
                     return Err(Errno::MFILE);
                 }

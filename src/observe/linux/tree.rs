@@ -54,7 +54,7 @@ pub(super) fn is_same(one: &Stat, other: &Stat) -> bool {
 }
 
 /// Returns whether two files belong to root and have the same size and modification time. They are then presumably one
-/// file: a layer over the directory, such as a system extension, can show a file under another inode.
+/// file. A system extension, for example, shows the files of a directory under other inodes.
 pub(super) fn are_alike(one: &Stat, other: &Stat) -> bool {
     let of = |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
     one.st_uid == 0 && other.st_uid == 0 && of(one) == of(other)

@@ -1,7 +1,7 @@
-//! Searches for sockets that are in no table. The network namespace of such a socket has no process, mount or
-//! descriptor, and cannot be entered.
+//! Searches for sockets that are in no table. Their network namespace has no process, mount or descriptor, and cannot
+//! be entered.
 //!
-//! To read the address of such a socket, its descriptor is duplicated for a moment.
+//! To read the address of a socket, its descriptor is duplicated for a moment.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -63,8 +63,8 @@ fn in_flight(mut sockets: Vec<ThreadDescriptor>, named: &[Pid]) -> Option<Gap> {
             return None;
         }
         std::thread::sleep(BETWEEN_CHECKS);
-        // If the check fails, the socket stays in the list: its descriptor may be closed, or may have another number
-        // now.
+        // If the check fails, the socket stays in the list, because its descriptor may be closed, or may have another
+        // number now.
         sockets.retain(|socket| carries_descriptors(socket) != Ok(false));
     }
     let mut pids: Vec<Pid> = sockets.iter().map(|socket| socket.pid).collect();
@@ -90,7 +90,7 @@ fn not_in_any_table(mut unknown: HashMap<u64, (Stray, String)>) -> Vec<Gap> {
                 receiving.extend(address.map(|address| (stray.at.pid, format!("{protocol} {address}"))));
             }
             // Either the socket was closed, or Linux is older than 5.6 and cannot duplicate descriptors. The socket is
-            // left out, because most of these sockets are not bound.
+            // left out, because most sockets in no table are not bound.
             Err(Errno::SRCH | Errno::BADF | Errno::NOSYS) => {}
             Err(errno) => refused.entry(errno.raw_os_error()).or_default().push(stray.at.pid),
         }

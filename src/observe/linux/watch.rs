@@ -129,8 +129,8 @@ impl PollState {
         let began = Instant::now();
         let mut seen = scan(scope)?;
         let cost = began.elapsed();
-        // A socket that vanished during the scan is removed. If an earlier snapshot contains this socket, it has more
-        // data about the socket.
+        // A socket that vanished during the scan is removed. An earlier snapshot with this socket has more data about
+        // it.
         seen.snapshot.sockets.retain(|socket| socket.owner != Owner::Vanished);
         seen.descriptors.sort_unstable();
         seen.descriptors.dedup_by_key(|held| (held.pid, held.inode));
@@ -245,7 +245,7 @@ impl LastScan {
 }
 
 /// Returns whether the firewalls have equal rules and interfaces. BPF programs and filters that see packets before the
-/// rules are not compared; only full scans find changes of them.
+/// rules are not compared, so only a full scan finds a change of them.
 fn are_same_rules(known: &[Firewall], now: &[(Firewall, Option<Gap>)]) -> bool {
     known.len() == now.len() && known.iter().zip(now).all(|(known, (now, _))| rules(known) == rules(now))
 }

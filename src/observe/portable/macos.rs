@@ -30,7 +30,7 @@ use crate::observe::Scope;
 
 pub(super) const NOTES: &[&str] = &[];
 
-/// The number of descriptors that a process may open after they were counted.
+/// Spare room in the buffer for descriptors that a process opens after the count and before they are listed.
 const SPARE: usize = 32;
 /// The maximum number of descriptors of a process.
 const MOST: usize = 1 << 20;
@@ -44,7 +44,7 @@ pub(super) fn privileged() -> bool {
 struct ReadFailures {
     /// The number of processes that may not be read.
     closed: u64,
-    /// The number of processes and descriptors that were not read for another reason, and the last reason.
+    /// The number of other failures to read a process or a descriptor, and the reason of the last failure.
     failed: u64,
     why: String,
 }

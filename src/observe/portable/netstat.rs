@@ -67,8 +67,8 @@ fn list(
     }
 }
 
-/// Requests the sockets of a protocol and their processes. On Linux, netstat2 panics if it searches for processes
-/// without `/proc`. The processes are then not requested.
+/// Requests the sockets of a protocol and their processes. On Linux without `/proc`, only the sockets are requested,
+/// because a search for processes would panic.
 fn sources(
     families: AddressFamilyFlags,
     protocol: ProtocolFlags,
@@ -122,7 +122,7 @@ pub(in crate::observe) fn second_opinion(
 }
 
 /// Returns the reason why an empty answer is not credible. On Linux, netstat2 also gives an empty answer if the kernel
-/// refuses. So the kernel's own table must be empty too.
+/// refuses. So an empty answer is credible only if the kernel's own table is empty too.
 #[cfg(target_os = "linux")]
 fn unbelievable(protocol: Protocol, family: Family) -> Option<String> {
     let six = if family == Family::Ipv6 { "6" } else { "" };

@@ -1,5 +1,5 @@
-//! Completes the sockets from netstat2 on Windows: full paths and account names of their processes, hosted services,
-//! and hidden processes.
+//! Completes the sockets from netstat2 on Windows. Adds the full paths and account names of their processes, the
+//! services in these processes, and the hidden processes.
 //!
 //! Every user can see the process of each socket in the table of sockets. Process 4 is the kernel. A connection of
 //! process 0 no longer belongs to a process. For a listener of process 0, the system does not give the owner.

@@ -9,7 +9,7 @@ use super::super::packages::root::Root;
 /// the new one. The clock may have been adjusted since the start. A start script may also write the file and then
 /// become the server.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(1);
-/// Start times of processes and times of files are exact to one clock tick of the slowest kernel (100 Hz).
+/// Start times of processes and times of files are exact to one clock tick, which is at most 10 ms (100 Hz).
 const TICK: SignedDuration = SignedDuration::from_millis(10);
 /// The maximum number of symbolic links that the kernel follows in a path (`MAXSYMLINKS` of linux/namei.h).
 const MOST_LINKS: usize = 40;
@@ -34,8 +34,9 @@ pub(super) fn change_since(root: &Root, path: &str, started: Timestamp) -> Chang
 
 /// Returns the latest change of a file, of the symbolic links in its path, and of the directories in its path.
 ///
-/// A directory counts because a rename can put another directory in its place. A rename changes the directory and its
-/// parent, but an added file changes only the directory. Therefore the earlier of these two times counts.
+/// A directory counts because a rename can put another directory in its place. A rename changes both the directory and
+/// its parent. An added file changes only the directory. So a directory counts with its own change time or with that of
+/// its parent, whichever is earlier.
 fn last_change(root: &Root, path: &str) -> Option<Timestamp> {
     let mut rest: Vec<String> = components(path);
     let (mut done, mut latest, mut links) = (Vec::<String>::new(), None, 0);
@@ -74,8 +75,8 @@ fn components(path: &str) -> Vec<String> {
     names.rev().map(str::to_owned).collect()
 }
 
-/// Returns the later of two change times: that of the content and that of the inode. A program can set only the time of
-/// the content.
+/// Returns the change time of the content or of the inode, whichever is later. A program can set only the time of the
+/// content.
 fn changed(stat: &Stat) -> Option<Timestamp> {
     let time = |seconds, nanoseconds| Timestamp::new(seconds, i32::try_from(nanoseconds).ok()?).ok();
     let content = time(stat.st_mtime, stat.st_mtime_nsec)?;

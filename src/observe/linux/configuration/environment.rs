@@ -9,8 +9,8 @@ use crate::model::Process;
 use crate::model::interpreter::{Property, values_of, without_version};
 use crate::model::loaded_code::{is_java, loaded_files, searched_directories};
 
-/// The maximum number of bytes that are read from an environment. The kernel allows less: arguments and environment
-/// together have at most three quarters of the usual stack of 8 MiB (fs/exec.c).
+/// The maximum number of bytes that are read from an environment. The kernel permits less, at most three quarters of
+/// the usual stack of 8 MiB (fs/exec.c).
 const LONGEST: usize = 8 * 1024 * 1024;
 /// The maximum number of options; real environments have one or two.
 const MOST_OPTIONS: usize = 16;

@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 
 /// Returns the lines of `squid.conf` without comments. A comment is never continued. Between continued lines, a comment
-/// or an empty line is ignored (`parseOneConfigFile` of cache_cf.cc). Returns `None` if the end of a line is not clear.
+/// or an empty line is ignored (`parseOneConfigFile` of cache_cf.cc). Returns `None` if it is not clear where a line
+/// ends.
 pub(super) fn squid(text: &str) -> Option<Vec<String>> {
     let (mut lines, mut begun) = (Vec::new(), String::new());
     for line in text.split('\n') {

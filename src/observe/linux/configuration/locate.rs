@@ -8,8 +8,8 @@ use super::include::{self, Syntax};
 use super::{Parser, access_rules, dockerd, kafka, kubelet, nats, parse, redis, sshd};
 use crate::model::Process;
 
-/// The possible paths of a configuration file, and how to read the file. It is read only if exactly one of the paths
-/// exists.
+/// The possible paths of a configuration file, and how to read the file. The file is read only if exactly one of the
+/// paths exists.
 pub(super) struct ConfigurationFiles {
     pub(super) paths: Vec<String>,
     /// The service whose unit names the file, if the command line does not.

@@ -89,7 +89,7 @@ pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeMap<Pid, Vec<S
         return;
     }
     let (sender, receiver) = channel();
-    // If a file never answers, the thread that reads it is not stopped. The thread ends with portolan.
+    // Reading a file may never end. The reading thread is then left running until portolan ends.
     let read_all = move || {
         let mut origins = Origins::default();
         for one in wanted {
@@ -227,7 +227,7 @@ fn read(
     Some(Configuration { path: (*path).clone(), settings, changed: None })
 }
 
-/// Parses the bytes as every kind of file, for a fuzzer. Returns the number of results.
+/// For a fuzzer: parses the same bytes as each kind of configuration file. Returns the number of results.
 #[must_use]
 pub fn parse(bytes: &[u8]) -> usize {
     [

@@ -92,7 +92,7 @@ pub(super) fn redis_options(arguments: &[String]) -> Option<String> {
     Some(text)
 }
 
-/// The rules that permit commands which neither read nor change data or settings.
+/// Rules that permit harmless commands. These commands neither read nor change data or settings.
 const HARMLESS: [&str; 8] = ["+ping", "+hello", "+auth", "+echo", "+quit", "+reset", "+select", "+time"];
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -100,7 +100,7 @@ fn read(root: &Root, path: &str) -> Result<Option<String>, String> {
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-/// Returns the names of the units whose drop-ins also apply to this unit. For `a-b`, this is `a-.service`.
+/// Returns the names of the units whose drop-ins also apply to this unit. For `a-b.service`, this is `a-.service`.
 fn dashes(prefix: &str) -> Vec<String> {
     let ends = prefix.match_indices('-').map(|(at, _)| at + 1).filter(|end| *end < prefix.len());
     ends.filter_map(|end| Some(format!("{}.service", prefix.get(..end)?))).collect()

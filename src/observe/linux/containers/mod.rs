@@ -134,8 +134,8 @@ impl Files<'_> {
         self.root.join(path)
     }
 
-    /// Returns the directories in which Docker has one directory per container. They are below these data directories,
-    /// or below a subdirectory for user namespaces (`UID.GID`):
+    /// Returns the directories in which Docker has one directory per container. Each is in one of these data
+    /// directories, or in a subdirectory `UID.GID` (for user namespaces) of one of them:
     /// - the usual data directory
     /// - the data directory of the snap package
     /// - the configured data directory
@@ -160,8 +160,8 @@ impl Files<'_> {
         roots.into_iter().map(|root| root.join("containers")).collect()
     }
 
-    /// Returns the data directory of Docker, from the configuration of a running container. This finds a directory that
-    /// is set only on the command line of dockerd, which is not read here.
+    /// Returns the data directory of Docker, from the configuration of a running container. Needed if only the command
+    /// line of dockerd sets the directory, because portolan does not read that command line.
     fn data_root_in_use(&self) -> Option<String> {
         let managers = ["run/docker/containerd/daemon", "run/containerd"];
         let tasks = managers.map(|manager| self.below(manager).join(TASKS).join("moby"));
@@ -231,8 +231,10 @@ fn entries(directory: &Path) -> Vec<String> {
     names.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
-/// Reads a file. Returns `None` if the file is larger than `largest`, is not a regular file (a pipe would block), or
-/// belongs to a user other than root and the user of portolan.
+/// Reads a file. Returns `None` in these cases:
+/// - the file is larger than `largest`
+/// - the file is not a regular file, because reading a pipe would block
+/// - the file belongs neither to root nor to the user of portolan
 fn read(path: &Path, largest: u64) -> Option<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = openat(CWD, path, flags, Mode::empty()).ok()?;

@@ -137,7 +137,7 @@ pub(super) fn data_root(bytes: &[u8]) -> Option<String> {
     (root.starts_with('/') && root.len() < 4096 && !root.contains('\0')).then(|| root.to_owned())
 }
 
-/// Parses the bytes as every kind of file, for a fuzzer.
+/// For a fuzzer: parses the same bytes as each kind of file that describes containers.
 pub(in super::super) fn every_kind(bytes: &[u8]) -> Vec<Container> {
     let mut found = storage(bytes);
     found.extend(docker(bytes));

@@ -27,10 +27,10 @@ const EVERY_STATE: u32 = 0x1FFE;
 /// The kernel has one table for each protocol and family.
 type ProtocolFamily = (Protocol, Family);
 
-/// The sockets that one source showed when it was read once.
+/// The sockets in a single reading of one source.
 #[derive(Debug, Default)]
 struct Reading {
-    /// The states of the sockets that have a file; 0 if the source does not give the state.
+    /// The state of each socket that has a file. The state is 0 if the source does not give it.
     sockets: HashMap<Key, u8>,
     /// The protocols and families for which the answer was complete.
     answered: BTreeSet<ProtocolFamily>,
@@ -221,7 +221,7 @@ fn count(readings: &[Reading; 3]) -> u64 {
     u64::try_from(keys.len()).unwrap_or(u64::MAX)
 }
 
-/// Returns one gap for each source that did not answer. If the kernel refuses netstat2, the answer only looks empty.
+/// Returns one gap for each source that did not answer.
 fn unanswered(readings: &[Reading; 3], netns: Option<&Netns>) -> Vec<Gap> {
     let place = netns.map(|netns| format!(" in the network namespace {}", netns.inode)).unwrap_or_default();
     let gap = |source: Source, kinds: &BTreeMap<ProtocolFamily, String>| {
@@ -267,7 +267,7 @@ pub fn shown() -> Option<ListedPorts> {
         if dumped.is_err() && listed.is_err() {
             return None;
         }
-        // The text table does not contain v6only. So an IPv6 socket that only this table shows counts as a user of the
+        // The text table does not contain v6only. So an IPv6 socket that only this table shows is assumed to take its
         // port in IPv4 too.
         match dumped {
             Ok(records) => {

@@ -38,10 +38,11 @@ pub struct SocketRecord {
     pub v6only: Option<bool>,
     /// The ID of the control group; `None` before Linux 5.8.
     pub cgroup: Option<u64>,
-    /// Whether the socket accepts traffic for addresses of other machines (`IP_TRANSPARENT`). False before Linux 5.15,
-    /// because the kernel does not give this option.
+    /// Whether the socket accepts traffic for addresses of other machines (`IP_TRANSPARENT`). Always false before Linux
+    /// 5.15, because the kernel does not give this option.
     pub transparent: bool,
-    /// The path MTU; 0 if the socket never tried to connect. Only the message about a destroyed TCP socket contains it.
+    /// The path MTU; 0 if the socket never tried to connect. Only the message about a destroyed TCP socket contains the
+    /// path MTU.
     pub path_mtu: Option<u32>,
 }
 
@@ -197,8 +198,9 @@ fn i32_at(bytes: &[u8], at: usize) -> Option<i32> {
     number(bytes, at).map(u32::cast_signed)
 }
 
-/// Returns the type and body of a request. It selects the sockets in one of `states` (one bit per state) with a local
-/// port in `ports`. `protocol` is `IPPROTO_*`. A number above 255 goes into an attribute (Linux 5.6).
+/// Returns the type and body of a request for the sockets that are in one of `states` (one bit per state) and have a
+/// local port in `ports`. `protocol` is a number `IPPROTO_*`. A protocol number above 255 is sent in an attribute
+/// (Linux 5.6).
 pub(super) fn request(
     family: Family,
     protocol: u16,

@@ -261,7 +261,7 @@ proptest! {
         bounded(&datagram);
     }
 
-    /// Tests bytes that pass the header check more often than random bytes.
+    /// Tests bytes that are more likely than random bytes to pass the check of the header.
     #[test]
     fn any_messages_are_read_or_refused(
         messages in proptest::collection::vec(

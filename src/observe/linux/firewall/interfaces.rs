@@ -37,8 +37,8 @@ const FORWARDING: usize = 0;
 const ROUTE_LOCALNET: usize = 25 * 4;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_ATTACHED: u16 = 2;
-/// The IDs of XDP programs. The first attribute is for a single program. The others are for several programs: in the
-/// driver, the network stack and the hardware.
+/// The attributes with the IDs of XDP programs. A device with a single program has the first attribute. A device with
+/// several programs has the others: for the program in the driver, in the network stack and in the hardware.
 const IFLA_XDP_IDS: [u16; 4] = [4, 5, 6, 7];
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -95,7 +95,8 @@ pub(super) fn list(with_addresses: bool) -> Result<Listed, Errno> {
     let links = connection.collect(GETLINK, &[0; LINK_BODY], link)?;
     let mut handlers = Vec::new();
     let mut interfaces = Vec::with_capacity(links.len());
-    // A bridge, and any link that is not internal, can lead outside. So its master can lead outside too.
+    // A bridge, and any link that is not internal, can lead outside. The master of such a link can then lead outside
+    // too.
     let can_lead_outside = links.iter().filter(|link| link.is_bridge || !link.interface.is_internal);
     let leading_outside: HashSet<u32> = can_lead_outside.filter_map(|link| link.interface.master).collect();
     let tuns = links.iter().filter(|link| link.is_tun).map(|link| link.interface.index).collect();
@@ -180,8 +181,8 @@ fn filter(message: &[u8]) -> Option<(Option<u32>, Vec<u32>)> {
     Some((attribute(options, TCA_BPF_ID).and_then(|id| number(id, 0)), sends_to))
 }
 
-/// Finds the devices of the action `mirred`. Each kind of filter stores its actions in another attribute, so all are
-/// searched.
+/// Finds the devices to which actions `mirred` send packets. Each kind of filter stores its actions in a different
+/// attribute, so all attributes are searched.
 fn find_targets(bytes: &[u8], depth: usize, found: &mut Vec<u32>) {
     if attribute(bytes, TCA_ACT_KIND).map(text).as_deref() == Some("mirred") {
         let parameters = attribute(bytes, TCA_ACT_OPTIONS)
@@ -221,8 +222,8 @@ fn link(message: &[u8]) -> Option<Link> {
         ids.dedup();
         ids
     });
-    // Rules see each packet of a VRF twice: with the name of the interface in the VRF, and with the name of the VRF.
-    // Therefore such rules cannot be evaluated.
+    // Rules see each packet of a VRF twice: first with the name of the interface in the VRF, then with the name of the
+    // VRF. Portolan does not evaluate this.
     let is_vrf = [&kind, &port_of].into_iter().flatten().any(|kind| kind == "vrf");
     let uncertain = match (has_program, is_vrf) {
         (true, _) => Some(format!(

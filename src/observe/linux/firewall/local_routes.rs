@@ -26,8 +26,8 @@ const ORDINARY_TABLES: std::ops::RangeInclusive<u32> = 253..=255;
 const MOST: usize = 200_000;
 const MOST_LOCAL: usize = 1_000;
 
-/// Returns the local routes of the calling thread's network namespace, except those for addresses of an interface. If
-/// the routes cannot be read or are too many, returns routes by which any address may be local.
+/// Returns the local routes of the calling thread's network namespace. Routes for the addresses of interfaces are left
+/// out. If the routes cannot be read, or if there are too many, returns routes by which any address may be local.
 pub(super) fn list(interfaces: &[Interface]) -> Vec<LocalRoute> {
     read(interfaces).unwrap_or_else(|_| {
         let any = |first: IpAddr, last: IpAddr| LocalRoute { first, last, uncertain: true };

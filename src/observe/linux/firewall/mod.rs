@@ -64,10 +64,11 @@ pub(super) fn read(netns: Option<&Netns>, sets: RuleSets) -> ReadFirewall {
         firewall.interfaces.clear();
     } else {
         firewall.local_routes = local_routes::list(&firewall.interfaces);
-        // For IPv4, the kernel forwards a packet if the interface on which it arrives has this setting.
+        // For IPv4, the kernel forwards a packet if the interface on which the packet arrives has the setting
+        // `forwarding`.
         let forwards_any = firewall.interfaces.iter().any(|interface| interface.forwards);
-        // For IPv6, the kernel does so if all interfaces have the setting, or if this interface has `force_forwarding`
-        // (Linux 6.17).
+        // For IPv6, the kernel forwards a packet if `forwarding` is set for `all`, or if the interface on which the
+        // packet arrives has the setting `force_forwarding` (Linux 6.17).
         let forwards_six = |interface: &Interface| is_set("ipv6", &interface.name, "force_forwarding");
         firewall.forwards = [
             is_set("ipv4", "all", "forwarding") || forwards_any,

@@ -16,7 +16,7 @@ use crate::model::Firewall;
 const GETNSID: u16 = 90;
 const NETNSA_NSID: u16 = 1;
 const NETNSA_FD: u16 = 3;
-/// The size of the header of a netlink message, and of `rtgenmsg` with its padding.
+/// The sizes of `nlmsghdr`, and of `rtgenmsg` with its padding.
 const HEADER: usize = 16;
 const BODY: usize = 4;
 

@@ -50,7 +50,8 @@ pub(super) fn parse(output: &str, family: Family) -> Vec<(String, FilterTable)> 
     tables
 }
 
-/// Replaces each jump to a target that is not a chain with the action of the target, or with an unknown action.
+/// Replaces each jump that names a target (such as `LOG`) instead of a chain. It becomes the action of the target, or
+/// an unknown action if the target is not known.
 fn resolve_targets(table: &mut FilterTable) {
     let names: std::collections::HashSet<String> =
         table.chains.iter().map(|chain| chain.name.clone()).collect();
@@ -105,7 +106,7 @@ struct Options<'w> {
     /// The address of the target TPROXY.
     on_address: Option<&'w str>,
     modules: Vec<&'w str>,
-    /// The options of the module `recent`, each with true if `!` negates the option.
+    /// The options of the module `recent`. The flag of an option is true if `!` negates the option.
     recent: Vec<(&'w str, bool)>,
     protocol: Option<u8>,
     has_notrack: bool,
@@ -316,7 +317,7 @@ impl<'w> Options<'w> {
                 FilterAction::Translate { address: None, port }
             }
             (Some("TPROXY"), _) => {
-                // Zero means that the rule sets no address or no port.
+                // If the address or the port is zero, the rule does not set it.
                 let address: Option<IpAddr> = match self.on_address {
                     Some(address) => Some(address.parse().ok()?),
                     None => None,

@@ -82,7 +82,7 @@ pub(super) fn interface(name: &str) -> FilterValue {
     }
 }
 
-/// Parses `80`, `80:90`, `:90`, `80:` and lists of them.
+/// Parses a port (`80`), a range (`80:90`, `:90`, `80:`), or a list of ports and ranges (`80,90:99`).
 pub(super) fn ports(text: &str) -> Option<Vec<FilterValue>> {
     let range = |part: &str| match part.split_once(':') {
         Some((first, last)) => {

@@ -164,8 +164,8 @@ struct Rows<'r> {
 }
 
 impl Rows<'_> {
-    /// Adds a row for each port of the rule that is in the scope. Returns false and adds no row if there are too many
-    /// ports.
+    /// Adds a row for each port of the rule, if the port is in the scope. Returns false and adds no row if there are
+    /// too many ports.
     fn add(&mut self, rule: &PublishingRule) -> bool {
         let Condition { protocols, ports, destination, device, .. } = &rule.condition;
         let all = [Protocol::Tcp, Protocol::Udp];

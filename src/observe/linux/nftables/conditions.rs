@@ -13,7 +13,8 @@ const AT_MOST: u32 = 3;
 const ABOVE: u32 = 4;
 const AT_LEAST: u32 = 5;
 
-/// Returns the condition that the values of the fields are one of the keys. With `negated`, they are none of the keys.
+/// Returns the condition that the fields have the values of any of the keys. With `negated`, they must have the values
+/// of none of the keys.
 pub(super) fn within(
     fields: Vec<FilterField>,
     keys: impl IntoIterator<Item = Vec<FilterValue>>,
@@ -118,7 +119,8 @@ fn piece_value(piece: &Piece, bytes: &[u8], links: &Links) -> FilterValue {
     if piece.part.form != Form::Address || !is_prefix(mask) {
         return FilterValue::Unknown;
     }
-    // The mask sets all other bits of the address to zero. Bytes with such a bit are never equal.
+    // The mask sets the other bits of the address to zero. So if one of these bits is set in the bytes, they never
+    // match.
     if bytes.iter().zip(mask).any(|(byte, mask)| byte & !mask != 0) {
         return FilterValue::Unknown;
     }
@@ -164,7 +166,7 @@ fn step(bytes: &[u8], up: bool) -> Vec<u8> {
     bytes
 }
 
-/// Returns the condition that a field is in a range; with `negated`, outside the range.
+/// Returns the condition that a field is in a range. With `negated`, the field must be outside the range.
 pub(super) fn in_range(
     pieces: &[Piece],
     negated: bool,
@@ -189,7 +191,7 @@ fn between(part: Part, first: &[u8], last: &[u8], negated: bool, links: &Links) 
     }
 }
 
-/// Returns the condition that a set contains the key; with `negated`, does not contain it.
+/// Returns the condition that a set contains the key. With `negated`, the set must not contain the key.
 pub(super) fn in_elements(
     key: &Key,
     negated: bool,

@@ -247,8 +247,8 @@ impl<'d> Reader<'d, '_, '_> {
         })
     }
 
-    /// Reads an expression that loads an extension header, or that loads or changes a TCP option. A change does not
-    /// affect decisions. But the kernel applies the rest of such a rule only to TCP, so TCP becomes a condition.
+    /// Reads an expression about an extension header or a TCP option. An expression that changes a TCP option does not
+    /// affect decisions. But the kernel applies the rest of its rule only to TCP, so TCP becomes a condition.
     fn option(&mut self, data: &'d [u8]) -> Option<Effect> {
         const OF_TCP: u32 = 1;
         let [_, to, _, _, length, _, operation, _] = attributes::<8>(data)?;
@@ -356,7 +356,7 @@ impl<'d> Reader<'d, '_, '_> {
         Some(Effect::Nothing)
     }
 
-    /// Reads an expression inside an element of a set: a counter, a limit and others.
+    /// Reads an expression inside an element of a set, such as a counter or a limit.
     fn stateful(&mut self, kind: &[u8], data: &'d [u8]) -> Option<Effect> {
         match kind {
             b"counter" | b"last" | b"limit" | b"connlimit" | b"quota" => self.read(kind, data),

@@ -35,7 +35,7 @@ pub(super) enum Form {
     Opaque,
 }
 
-/// A field of a packet, or its first bytes, in a register.
+/// A field of a packet in a register, or the first bytes of this field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Part {
     pub(super) field: FilterField,
@@ -61,9 +61,9 @@ impl Part {
 /// The facts about a rule's packets that follow from its earlier conditions.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Context {
-    /// Set if all packets are of this family.
+    /// The family of all packets, if they are all of one family.
     pub(super) family: Option<Family>,
-    /// Set if all packets are of this transport protocol.
+    /// The transport protocol of all packets, if they all have the same protocol.
     pub(super) protocol: Option<u8>,
 }
 
@@ -175,7 +175,8 @@ pub(super) fn value(part: Part, first: &[u8], last: &[u8], links: &Links) -> Fil
             .zip(address(part.field, last, 0xff))
             .map(|(first, last)| FilterValue::Addresses(first, last)),
         Form::Number => network_number(first).zip(network_number(last)).map(range),
-        // Numbers in host order are compared byte by byte. So a range of them has no meaning, but a single value has.
+        // The kernel compares numbers in host order byte by byte. So portolan evaluates a single number, but not a
+        // range.
         Form::HostNumber if is_single || first.len() == 1 => {
             host_number(first).zip(host_number(last)).map(range)
         }
@@ -258,7 +259,7 @@ fn family_of_frame(bytes: &[u8]) -> u64 {
     }
 }
 
-/// Returns the name of an interface; for a range of names with the same beginning, a pattern.
+/// Returns the name of an interface. For a range of names with the same beginning, returns a pattern such as `eth*`.
 fn name(first: &[u8], last: &[u8]) -> Option<FilterValue> {
     let is_whole = first.contains(&0) || first.len() >= usize::from(NAME_LENGTH);
     let alike = first.iter().zip(last).take_while(|(first, last)| first == last).count();

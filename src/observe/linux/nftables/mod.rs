@@ -281,7 +281,7 @@ fn finish((family, name): Key<'_>, table: TableData<'_>) -> FilterTable {
     finished
 }
 
-/// Replaces all rules of a table that filters frames with one rule whose action is unknown, because portolan does not
+/// Replaces the rules of a table that filters frames with one rule. Its action is unknown, because portolan does not
 /// evaluate frames. If no rule can drop a frame, the table becomes empty.
 fn replace_by_unknown(table: &mut FilterTable, family: &str, name: &str) {
     let drops = |chain: &FilterChain| {

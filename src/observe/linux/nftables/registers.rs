@@ -10,13 +10,13 @@ const WORD: usize = 4;
 /// The content that an expression stored in consecutive registers.
 #[derive(Clone, Debug)]
 pub(super) enum Content<'d> {
-    /// Consecutive fields of the packet, and the bits that remain after a mask (`None`: all bits).
+    /// Consecutive fields of the packet, and the bits that a mask keeps. `None` for all bits.
     Packet {
         parts: Vec<Part>,
         mask: Option<Vec<u8>>,
     },
     Constant(&'d [u8]),
-    /// The data of a map for a key.
+    /// The data that a map contains for a key.
     Mapped(Mapping<'d>),
 }
 
@@ -55,7 +55,7 @@ fn word(register: u32) -> Option<usize> {
 }
 
 impl<'d> Registers<'d> {
-    /// Stores `content` in the `len` bytes from a register on; `None` makes these bytes unknown.
+    /// Stores `content` in `len` bytes, starting at a register. `None` makes these bytes unknown.
     pub(super) fn store(&mut self, register: u32, len: usize, content: Option<Content<'d>>) {
         let Some(first) = word(register) else { return };
         let stored = content.map(|content| {
@@ -96,7 +96,7 @@ impl<'d> Registers<'d> {
         }
     }
 
-    /// Returns the fields in the `len` bytes from a register on.
+    /// Returns the fields in `len` bytes, starting at a register.
     pub(super) fn pieces(&self, register: u32, len: usize) -> Vec<Piece> {
         let mut pieces = Vec::new();
         let (Some(mut word), mut at) = (word(register), 0) else { return pieces };

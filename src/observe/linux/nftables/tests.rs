@@ -34,7 +34,7 @@ fn verdict(code: u32, chain: Option<&str>) -> Vec<u8> {
     expression("immediate", &[number_of(1, 0), attribute_of(2, &attribute_of(2, &verdict))])
 }
 
-/// Loads two bytes of the transport header into register 1: the destination port.
+/// Loads the destination port into register 1. The port is in two bytes of the transport header.
 fn port() -> Vec<u8> {
     expression("payload", &[number_of(1, 1), number_of(2, 2), number_of(3, 2), number_of(4, 2)])
 }

@@ -1,4 +1,5 @@
-//! Writes rules of iptables in the notation of iptables, with an ellipsis for the parts that are not evaluated.
+//! Writes the text of rules that iptables created as nftables rules, in the notation of iptables. Parts that are not
+//! evaluated become an ellipsis.
 
 use std::net::IpAddr;
 

@@ -10,8 +10,8 @@ use super::reader::Reader;
 use crate::model::Family;
 use crate::model::firewall::{FilterAction, FilterCondition, FilterField, FilterValue, conntrack};
 
-/// The targets that do not affect the decision. The kernel continues with the next rule, and no field that a rule can
-/// compare changes.
+/// The targets that do not affect the decision. After them, the kernel continues with the next rule. They change no
+/// field that a rule can compare.
 pub(in super::super) const WITHOUT_EFFECT: [&str; 14] = [
     "LOG",
     "NFLOG",
@@ -330,7 +330,8 @@ pub(super) fn target<'d>(reader: &mut Reader<'d, '_, '_>, data: &'d [u8]) -> Opt
     })
 }
 
-/// Parses `xt_tproxy_target_info` and `xt_tproxy_target_info_v1`. Zero means that the rule sets no address or no port.
+/// Parses `xt_tproxy_target_info` and `xt_tproxy_target_info_v1`. If the address or the port is zero, the rule does not
+/// set it.
 fn steering(info: Structure<'_>, revision: u32, family: Family) -> Option<FilterAction> {
     let (address, port) = match revision {
         0 => (info.address(8, Family::Ipv4)?, info.0.get(12..14)?),

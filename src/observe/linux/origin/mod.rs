@@ -116,7 +116,7 @@ impl Origins {
     }
 
     /// Returns who can replace the file at `path`; `None` if this could not be checked. `running` is the file that a
-    /// process runs. If it is another file, the kind is [`OriginKind::Elsewhere`].
+    /// process runs. If the file at `path` is not this file, the kind is [`OriginKind::Elsewhere`].
     pub(super) fn of(&mut self, tree: &Tree, path: &[u8], running: Option<&Stat>) -> Option<Origin> {
         let above = self.above(tree, path)?;
         if let Some(origin) = self.of_mounting_user(tree, path) {
@@ -171,8 +171,8 @@ impl Origins {
         Some(Origin { uid: Some(uid), ..Origin::of(OriginKind::User) })
     }
 
-    /// Returns whether the mounts of the process differ from those of portolan, and portolan does not find the running
-    /// file at `path`.
+    /// Returns whether the process and portolan have different mounts, and the running file is not at `path` for
+    /// portolan.
     pub(super) fn is_in_other_tree(&self, tree: &Tree, path: &[u8], running: &Stat) -> bool {
         let Some(own) = self.own().filter(|own| own.namespace != tree.namespace) else { return false };
         !own.stat(path).is_ok_and(|host| is_same(&host, running))

@@ -112,8 +112,8 @@ fn who_can_replace_a_file() {
     assert_eq!(uid_of("/a/x"), (OriginKind::User, Some("/a".to_owned()), Some(1000)));
     chown(root.path().join("group/x"), Some(1001), None).unwrap();
     assert_eq!(uid_of("/group/x"), (OriginKind::User, Some("/group/x".to_owned()), Some(1001)));
-    // A private directory of a user in a sticky directory belongs to this user. A directory that other users can enter
-    // does not.
+    // A user's private directory in a sticky directory belongs to this user. If other users can enter the directory, it
+    // counts as open to all.
     let in_sticky = |name: &str, mode, uid| {
         place(&root.path().join("sticky").join(name), mode, true);
         place(&root.path().join("sticky").join(name).join("x"), 0o755, false);
@@ -125,8 +125,8 @@ fn who_can_replace_a_file() {
     place(&root.path().join("sticky/private/open"), 0o777, true);
     place(&root.path().join("sticky/private/open/x"), 0o755, false);
     assert_eq!(uid_of("/sticky/private/open/x"), of_user, "nobody else can enter");
-    // A world-writable directory is only as open as the directory above it. Only root, one user, one group, or all
-    // users can enter that directory.
+    // A world-writable directory is only as open as the directory above it. The cases differ in who can enter the
+    // directory above: root, one user, one group, or all users.
     for (name, mode, uid, gid, origin) in [
         ("of-root-alone", 0o700, 0, 0, OriginKind::System),
         ("of-a-user", 0o750, 1000, 1000, OriginKind::User),

@@ -32,8 +32,9 @@ impl ChangeTime {
         ChangeTime(stat.st_ctime, i64::try_from(stat.st_ctime_nsec).unwrap_or_default())
     }
 
-    /// Returns the time at which a file was written. Returns `None` if the file may come from an archive (its content
-    /// is much older than its inode) or from a disk image (its times are often whole seconds).
+    /// Returns the time at which a file was written. `None` in two cases, because the time then proves nothing:
+    /// - the content is much older than the inode, as in a file from an archive
+    /// - the time is a whole second, as often in a disk image
     fn of_new_file(stat: &Stat) -> Option<Self> {
         let modified = ChangeTime(stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or_default());
         let changed = Self::of(stat);
@@ -78,7 +79,7 @@ impl Installation {
 
     /// Returns dpkg's run if the times prove it:
     /// - the checksums changed at about the time at which dpkg wrote the list of files (`end`)
-    /// - most of the `others` (each with its mount) changed shortly before `end`, on one mount
+    /// - most of the `others` changed shortly before `end`, on one mount
     fn by_times(end: ChangeTime, sums: ChangeTime, others: &[(u64, ChangeTime)]) -> Option<Self> {
         let (mount, _) = *others.first()?;
         let agreeing =

@@ -33,7 +33,7 @@ struct Diversion<'d> {
 #[derive(Debug, PartialEq, Eq)]
 struct Search<'d> {
     file: usize,
-    /// Only this package counts, because a diversion moves the files of all others.
+    /// Only this package counts, because a diversion moves the files of all other packages.
     only: Option<&'d [u8]>,
     /// This package does not count, because the diversion does not move its file.
     except: Option<&'d [u8]>,
@@ -41,8 +41,8 @@ struct Search<'d> {
 
 struct Searches<'d> {
     by_path: HashMap<&'d [u8], Vec<Search<'d>>>,
-    /// For each [`ending`], whether a searched path has it. This test excludes most lines ten times as fast as a
-    /// look-up by path.
+    /// For each [`ending`], whether a searched path has this ending. This test excludes most lines ten times as fast as
+    /// a look-up by path.
     endings: Box<[bool; 1 << ENDING_BITS]>,
 }
 
@@ -235,7 +235,7 @@ fn stanzas(status: &[u8], packages: &HashSet<&str>, layout: &Layout) -> HashMap<
     stanzas
 }
 
-/// Parses the bytes as each file of the database, for a fuzzer.
+/// For a fuzzer: parses the same bytes as each kind of file in the database.
 pub(super) fn parse(bytes: &[u8], layout: &Layout) -> usize {
     let wanted: WantedFiles<'_> = lines(bytes).take(8).map(|line| layout.canonical(line)).zip(0..).collect();
     let searches = Searches::new(&wanted, &diversions(bytes, layout));

@@ -41,10 +41,10 @@ struct Thoroughness {
 }
 
 const AUDIT: Thoroughness = Thoroughness { limit: Duration::from_secs(30), verifies: true };
-/// The limits for `explain` and cards. The user waits for the answer, which is useful even without a package.
+/// The limits for `explain` and cards. Both are useful even without the name of the package, so they do not wait long.
 const NAMES_ONLY: Thoroughness = Thoroughness { limit: Duration::from_secs(2), verifies: false };
-/// The number of root directories that are searched at the same time. If one does not answer, the others are not
-/// delayed.
+/// The number of root directories that are searched at the same time. So a directory that does not answer does not
+/// delay the others.
 const WORKERS: usize = 4;
 
 /// A file, as a package records it.
@@ -176,8 +176,8 @@ fn gaps(unanswered: BTreeMap<Pid, String>) -> Vec<Gap> {
     reasons.into_iter().map(gap).collect()
 }
 
-/// Returns the answers within the time limit. If a file never answers, the thread that reads it is not stopped. The
-/// thread ends with portolan.
+/// Returns the answers within the time limit. Reading a file may never end. The reading thread is then left running
+/// until portolan ends.
 fn answers(wanted: Vec<Wanted>, how: Thoroughness) -> impl Iterator<Item = PackageLookup> {
     let (sender, receiver): (_, Receiver<PackageLookup>) = channel();
     let end = Instant::now() + how.limit;
@@ -240,8 +240,8 @@ fn roots(wanted: &[Wanted], sender: &Sender<PackageLookup>) -> VecDeque<(Root, V
     roots
 }
 
-/// Returns the root directory of a process (identity and handle) and the program file. Returns `None` if the process or
-/// the file could not be read, or if the file is no longer at its path.
+/// Returns the identity and the handle of a process's root directory, and the program file. Returns `None` if the
+/// process or the file could not be read, or if the file is no longer at its path.
 fn program(pid: Pid, loaded: Option<&str>, origins: &Origins) -> Option<((u64, u64), OwnedFd, RunningFile)> {
     let process = process::open(pid).ok()?;
     let process = living_thread(&process, &executable::link(&process)).unwrap_or(process);
@@ -367,7 +367,7 @@ fn from_hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// Parses the bytes as the databases of all package managers, for a fuzzer. Returns the number of results.
+/// For a fuzzer: parses the same bytes as the database of each package manager. Returns the number of results.
 #[must_use]
 pub fn parse(bytes: &[u8]) -> usize {
     let layout = Layout { merged: vec!["bin", "sbin", "lib"] };

@@ -43,8 +43,8 @@ pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<Pa
     Ok(Some(records))
 }
 
-/// Returns the requested paths in the list `%FILES%`. Each has true if the file may change because it is also in
-/// `%BACKUP%`.
+/// Returns the requested paths that are in the list `%FILES%`. The flag of a path is true if the path is also in
+/// `%BACKUP%`. The files in `%BACKUP%` may change.
 fn listed<'w>(files: &[u8], layout: &Layout, wanted: &WantedFiles<'w>) -> Vec<(&'w [u8], usize, bool)> {
     let mut found: Vec<(&[u8], usize, bool)> = Vec::new();
     let mut section: &[u8] = b"";
@@ -131,7 +131,7 @@ fn decode(word: &[u8]) -> Vec<u8> {
     decoded
 }
 
-/// Parses the bytes as each file of the database, for a fuzzer.
+/// For a fuzzer: parses the same bytes as each kind of file in the database.
 pub(super) fn parse(bytes: &[u8], layout: &Layout) -> usize {
     let wanted: WantedFiles<'_> = lines(bytes).take(8).map(|line| layout.canonical(line)).zip(0..).collect();
     let listed = listed(bytes, layout, &wanted);

@@ -44,8 +44,8 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Returns the normalized form, which is equal for all paths of a file. It is relative, and without `usr/` in a
-    /// merged directory.
+    /// Returns the normalized form, which is equal for all paths of a file. For example, `/usr/bin/x` and `./bin/x`
+    /// both become `bin/x` if `bin` is merged.
     pub(super) fn canonical<'p>(&self, path: &'p [u8]) -> &'p [u8] {
         let path = path.strip_prefix(b".").filter(|rest| rest.starts_with(b"/")).unwrap_or(path);
         let path = path.strip_prefix(b"/").unwrap_or(path);
@@ -97,7 +97,7 @@ impl Root {
         openat(CWD, format!("/proc/self/fd/{}", found.as_raw_fd()), READ, Mode::empty())
     }
 
-    /// Returns whether a path exists, or cannot be examined.
+    /// Returns whether a path exists. Also returns true if this could not be checked.
     pub(super) fn has(&self, path: &str) -> bool {
         !matches!(self.open(path, FileType::RegularFile), Err(Errno::NOENT | Errno::NOTDIR))
     }

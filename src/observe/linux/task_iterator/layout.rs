@@ -38,7 +38,8 @@ pub(super) struct Layout {
     pub task_leader: i16,
     pub task_pid: i16,
     pub task_namespaces: i16,
-    /// The `io_uring` of a task, and the head of the list of instances in it; `None` if the kernel has no io_uring.
+    /// The offset of `io_uring` in a task, and the offset of the head of the list in `io_uring`. `None` if the kernel
+    /// has no io_uring.
     pub task_rings: Option<[i16; 2]>,
     pub namespaces_net: i16,
     pub net_inode: i16,
@@ -91,8 +92,8 @@ pub(super) enum Source<'s> {
 }
 
 impl<'s> Source<'s> {
-    /// Fills a buffer from a position on. Returns the number of bytes. It is less than the length of the buffer only at
-    /// the end of the description.
+    /// Fills a buffer with the bytes from the position `at` on. Returns the number of bytes, which is smaller than the
+    /// buffer only at the end of the description.
     fn read_at(self, buffer: &mut [u8], at: u64) -> Option<usize> {
         let mut filled = 0;
         match self {

@@ -1,5 +1,5 @@
-//! Finds the processes that own a socket with two iterators of the kernel. One visits all tasks, and the other visits
-//! all their descriptors (Documentation/bpf/bpf_iterators.rst).
+//! Uses two iterators of the kernel to find the processes that own a socket. One iterator visits all tasks. The other
+//! visits all descriptors of the tasks (Documentation/bpf/bpf_iterators.rst).
 //!
 //! An iterator runs a BPF program for each object. The programs only read, and nothing remains in the kernel. Reading a
 //! descriptor costs a twentieth of reading its link in `/proc`. A mount over `/proc` cannot hide a process from an
@@ -44,8 +44,8 @@ const MANY_TASKS: usize = 2_000;
 /// If at most this many sockets are wanted, the tasks that own one of them are searched first. For more sockets, most
 /// descriptors must be read anyway.
 const FEW: usize = 16;
-/// The number of times that an audit reads all descriptors. A process can move a descriptor to a number that was
-/// already read. If another process also owns the socket, nobody would notice that this process is missing.
+/// The number of times that an audit reads all descriptors. A single reading misses a descriptor that moves to a number
+/// that was already read. If another process also owns the socket, nobody would notice that one owner is missing.
 const ROUNDS_OF_AN_AUDIT: usize = 3;
 const BUFFER: usize = 32 * 1024;
 /// The maximum number of reads that fail with `EAGAIN`.
@@ -149,8 +149,8 @@ pub(super) fn processes() -> Option<Walk> {
     Some(walk)
 }
 
-/// Adds the processes and their network namespaces, and returns the rest of the answer. Returns `None` if portolan and
-/// its network namespace are not in the answer. The layout then does not belong to the running kernel.
+/// Adds the processes and their network namespaces, and returns the rest of the answer. Returns `None` if portolan or
+/// its network namespace is not in the answer. In this case, the layout does not belong to the running kernel.
 fn read_tasks(iterator: &OwnedFd, layout: &Layout, walk: &mut Walk) -> Result<Option<TasksRead>, Errno> {
     let (me, own) = (std::process::id(), namespaces::own());
     let (mut level, mut owners, mut is_finished) = (None, Vec::new(), true);

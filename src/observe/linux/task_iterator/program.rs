@@ -278,9 +278,10 @@ impl Assembler {
 /// The offset of a pointer on the stack.
 const POINTER: i16 = -8;
 
-/// The last bits of an inode, which select its byte in a [`wanted`] array.
+/// The number of last bits of an inode. These bits select the byte of the inode in a [`wanted`] array.
 const SLOT_BITS: i32 = 16;
-/// The mask for these bits. It also proves to the BPF verifier that no byte after the end of the array is read.
+/// The mask for the last [`SLOT_BITS`] bits. It also proves to the BPF verifier that no byte after the end of the array
+/// is read.
 const SLOT: i32 = 0xffff;
 /// The value of a byte that no wanted inode selects.
 const FREE: u8 = 0;
@@ -362,12 +363,12 @@ pub(super) fn of_files(layout: &Layout, level: u32, wanted: Option<RawFd>) -> Ve
 
 /// The offset on the stack of the needed part of a file's structure.
 const FILE: i16 = POINTER - FILE_PART;
-/// The maximum size of this part.
+/// The maximum size of the needed part of a file's structure.
 const FILE_PART: i16 = 128;
 
 /// Returns the BPF program of the iterator over tasks. For each task, it reports the pid, the network namespace, and
-/// whether the task has an io_uring. `wanted` is a layout and an array of inodes. With it, the program also reports
-/// whether the task may have a descriptor that [`of_files`] would report with this array.
+/// whether the task has an io_uring. `wanted` is a layout and an array of inodes. If `wanted` is given, the program
+/// also reports whether the task may have a descriptor that [`of_files`] would report with this array.
 pub(super) fn of_tasks(layout: &Layout, wanted: Option<(&DescriptorTable, RawFd)>) -> Vec<u64> {
     const RECORD: i16 = FILE - 24;
     const PROCESS: i16 = RECORD;
@@ -412,7 +413,7 @@ pub(super) fn of_tasks(layout: &Layout, wanted: Option<(&DescriptorTable, RawFd)
     program.write(PROCESS, TASK_RECORD)
 }
 
-/// Adds the search for a descriptor of the task that the walk needs. The kernel does not lock the files during the
+/// Adds code that searches the task for a descriptor that the walk needs. The kernel does not lock the files during the
 /// search, so the result is only a hint. If a descriptor is found, all descriptors of the task are read in `/proc`.
 fn search_descriptors(
     program: &mut Assembler,
