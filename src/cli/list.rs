@@ -57,8 +57,8 @@ Exit codes: 0 something matched, or there was no filter; 1 nothing matched, and 
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Filters")]
 pub struct FilterArgs {
-    /// `pid_after_p` must stay the first field: its parser reads the arguments of later fields, and the parser of each
-    /// later field removes its argument from the matches.
+    /// `pid_after_p` must stay the first field. Its parser reads arguments of later fields, before the parsers of these
+    /// fields remove the arguments.
     #[command(flatten)]
     pub pid_after_p: PidAfterP,
     /// The targets. A listener must match at least one target.
@@ -223,8 +223,8 @@ impl FromArgMatches for FieldArgs {
     }
 }
 
-/// The process ID after `-p`, as in lsof. It is `None` if `-t`, `-u` or `-l` is given: then `-p` is the option of ss,
-/// and a number after it is a port.
+/// The process ID after `-p`, as in lsof. `None` if `-t`, `-u` or `-l` is given. In this case, `-p` is the option of
+/// ss, and a number after it is a port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PidAfterP(Option<String>);
 

@@ -297,8 +297,8 @@ pub struct ExplainArgs {
 /// The options that every command accepts.
 #[derive(Args, Clone, Debug, Default)]
 pub struct CommonArgs {
-    /// `format_is_named` must stay the first field: its parser reads `--output`, which the parser of a later field
-    /// removes from the matches.
+    /// `format_is_named` must stay the first field. Its parser reads `--output`, before the parser of a later field
+    /// removes this argument.
     #[command(flatten)]
     pub format_is_named: FormatIsNamed,
     /// table (default), wide, json, ndjson or csv
@@ -386,7 +386,8 @@ impl CommonArgs {
     }
 }
 
-/// Whether the user named an output format, even the default one. If so, a listing never becomes a card.
+/// Whether the user named an output format. If so, a listing never becomes a card, even if the user named the default
+/// format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FormatIsNamed(pub bool);
 

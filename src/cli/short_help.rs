@@ -185,7 +185,7 @@ More: portolan kill --help
 "
 );
 
-/// The commands with a text of their own.
+/// The commands that have a short help, each with its text.
 const COMMANDS: [(&str, &str); 6] = [
     ("list", LIST),
     ("explain", EXPLAIN),
@@ -254,7 +254,7 @@ mod tests {
                 command.get_arguments().any(is_it)
             };
             let named = options(&text);
-            // In examples, the texts also contain options of other commands. They also contain the common prefix of
+            // The texts also contain options of other commands (in examples), and the common prefix of
             // `--until-listening` and `--until-free`.
             let foreign = ["--until-listening", "--until-"];
             for word in named.iter().filter(|word| !foreign.contains(word)) {

@@ -33,20 +33,20 @@ pub(super) fn run(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn 
     let selection = list::parsed(&args.filter.typed_filters(false), &registry, common)?;
     let asked = args.filter.typed();
     check(args, common, &selection, asked.is_some())?;
-    // The filters do not limit the scan. A policy rule may require a listener that the filters exclude.
+    // The filters do not limit the scan, because a policy rule may require a listener that they exclude.
     let mut scope = Scope { details: true, part: HostScope::Machine, ..Scope::default() };
     common.apply_to(&mut scope);
     let baseline = args.baseline.as_deref().map(|path| from::read_for_scope(path, &scope)).transpose()?;
-    // The user may not have chosen the network namespaces. Then the policy and the baseline apply only to the
-    // namespaces that they were made for. The other rules apply to all namespaces.
+    // If the user chose no network namespaces, the policy and the baseline apply only to the namespaces that they were
+    // made for. The other rules apply to all namespaces.
     let are_chosen = common.netns.is_some() || args.deep;
     let namespaces = match (observe::audited_namespaces(scope.part), &baseline) {
         _ if args.deep => observe::EVERYWHERE,
         (Namespaces::Own, Some(baseline)) => baseline.scope.namespaces.clone(),
         (namespaces, _) => namespaces,
     };
-    // The rules need no details of processes, which take time to read. Details are read only for a format that shows
-    // them, for a policy, or for a baseline.
+    // Reading the details of processes takes time, and the rules do not need them. They are read only for a format that
+    // shows them, for a policy, or for a baseline.
     let people = matches!(common.output, Output::Table | Output::Metrics | Output::Html);
     let details = !people || args.policy.is_some() || baseline.is_some();
     let part = scope.part;
@@ -87,7 +87,7 @@ pub(super) fn run(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn 
         super::infer_owners(&mut report, |_| true, common);
     }
     let mut audit = Audit::of(&report);
-    // The audit already contains the findings on the listeners. The policy, the baseline and the deep scan add more
+    // The audit already contains the findings on single listeners. The policy, the baseline and the deep scan add
     // findings and gaps.
     if let Some((policy, applied)) = policy {
         audit.policy = Some(applied);
@@ -159,7 +159,7 @@ fn not_covered(why: &str) -> Note {
 /// Returns the gap for network namespaces that a saved snapshot does not cover.
 fn uncovered_namespaces(snapshot: &Snapshot, common: &CommonArgs) -> Option<Gap> {
     let is_accepted = common.from.is_none() || common.scope == Some(HostScope::Namespace);
-    // In a separate network namespace, another gap already reports everything outside it.
+    // If the scan saw only a separate network namespace, another gap already reports the rest of the machine.
     if is_accepted || snapshot.host.scope == Some(HostScope::Namespace) {
         return None;
     }
@@ -237,7 +237,7 @@ fn check(args: &AuditArgs, common: &CommonArgs, selection: &Selection, narrowed:
 }
 
 /// Keeps the findings that match the filters, and returns the indices of the targets that matched. A finding about a
-/// missing listener stays if the filters could select that listener.
+/// missing listener is kept if the filters would select this listener.
 fn narrow(audit: &mut Audit<'_>, asked: String, selection: &Selection) -> HashSet<usize> {
     let mut matched = HashSet::new();
     audit.narrow(asked, |subject| match subject {

@@ -1,5 +1,5 @@
-//! The character set of text for people. It is ASCII if the locale names a character set other than UTF-8, and UTF-8
-//! otherwise. Without a locale, as in a container, the text is UTF-8.
+//! The character set of text for people. If the locale names a character set other than UTF-8, the text is ASCII.
+//! Otherwise, and without a locale (as in a container), the text is UTF-8.
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, StderrLock, Write};
@@ -49,7 +49,7 @@ impl<W: Write> Write for Readable<W> {
         all.extend(bytes);
         for chunk in all.utf8_chunks() {
             self.inner.write_all(render::ascii(chunk.valid()).as_bytes())?;
-            // An incomplete character at the end of the bytes may continue in the next write.
+            // The next write may continue an incomplete character at the end of the bytes.
             let is_at_end = std::ptr::eq(chunk.invalid().as_ptr_range().end, all.as_ptr_range().end);
             match chunk.invalid() {
                 [] => {}

@@ -28,7 +28,7 @@ const NAME: &str = "portolan";
 
 type Names = BTreeMap<String, String>;
 
-/// Returns the names that can follow the typed text.
+/// Returns names for the typed text. The caller offers only names that begin with this text.
 type Completer = Box<dyn Fn(&str) -> Names + Send + Sync>;
 
 pub(super) fn run(shell: Shell, out: &mut dyn Write) -> Result<Exit> {
@@ -47,7 +47,7 @@ pub(super) fn run(shell: Shell, out: &mut dyn Write) -> Result<Exit> {
     Ok(Exit::Matched)
 }
 
-/// Writes completions if a shell requests them. Returns true if it wrote them. The program must then end.
+/// Writes completions if a shell requests them. Returns true if it wrote them; the program must then end.
 pub fn complete_if_requested() -> Result<bool> {
     if std::env::var_os(ASKED).is_none() {
         return Ok(false);
@@ -126,7 +126,7 @@ fn values_of(field: &Field) -> Names {
 }
 
 /// Returns the services and processes in use on this machine, and the registered services whose names begin with the
-/// typed text. If nothing is typed, there are no registered services, because there would be thousands.
+/// typed text. If nothing is typed, registered services are left out, because there are thousands.
 fn targets(typed: &str) -> Names {
     let registry = Registry::embedded();
     let services = if typed.is_empty() { Vec::new() } else { registry.beginning(typed) };

@@ -17,24 +17,24 @@ use crate::model::{
 
 /// The maximum size of a file, enough for about 50,000 sockets with their processes.
 const LARGEST: u64 = 64 * 1024 * 1024;
-/// The maximum number of values in a file. A file with 50,000 sockets and their processes has 3 million values. A value
-/// may take only 2 bytes in a file, but takes 24 bytes in memory. So the limit on the size of the file does not limit
-/// the memory.
+/// The maximum number of values in a file. A file with 50,000 sockets and their processes has 3 million values. The
+/// limit on the size of the file is not enough, because a value of 2 bytes in a file takes 24 bytes in memory.
 const MOST_VALUES: usize = 8_000_000;
 /// The maximum depth of nesting. A snapshot has 7 levels; a later version may have more.
 const DEEPEST: usize = 32;
-/// The maximum length of a text, in bytes. A command line of 128 KiB still fits if each byte is escaped as 6 bytes.
+/// The maximum length of a text, in bytes. The longest command line has 128 KiB, and JSON may escape each byte as 6
+/// bytes.
 const LONGEST_TEXT: usize = 1024 * 1024;
 /// The maximum number of gaps, and of notes. A snapshot has one gap for each cause, not one for each socket.
 const MOST_GAPS: usize = 10_000;
 
-/// The schema of a file. All other keys are skipped, so they use no memory.
+/// The schema of a file. The parser skips all other keys, so they use no memory.
 #[derive(Deserialize)]
 struct Schema {
     schema: Option<String>,
 }
 
-/// The size of a JSON text in memory: the number of values, the depth and the longest text.
+/// The properties of a JSON text that decide how much memory it takes.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Shape {
     depth: usize,
@@ -142,8 +142,8 @@ fn cut(text: &str, most: usize) -> String {
     text.chars().take(most).collect()
 }
 
-/// Reads `path`, and adds a gap for each part of `scope` that the snapshot does not cover. Also adds a gap if a smaller
-/// part of the machine was visible than `scope` requires.
+/// Reads `path`, and adds a gap for each part of `scope` that the snapshot does not cover. Another gap is added if
+/// `scope` requires a larger part of the machine than was visible.
 pub(super) fn read_for_scope(path: &Path, scope: &Scope) -> Result<Snapshot> {
     let mut snapshot = read(path)?;
     let mut gaps = beyond(&snapshot, scope);
@@ -168,13 +168,13 @@ fn beyond(snapshot: &Snapshot, scope: &Scope) -> Vec<Gap> {
         processes,
         details,
         packages,
-        // `host.scope` shows how much of the machine was visible.
+        // `part` is what was asked for. `host.scope` shows what was visible.
         part: _,
         // A scan without BPF reads the same data in another way, or already has a gap.
         bpf: _,
     } = &snapshot.scope;
     let mut gaps = Vec::new();
-    // The absence of two states is not a gap. `Published` is always scanned with the listeners, and `Raw` exists only
+    // Two states may be missing without a gap. `Published` is always scanned with the listeners, and `Raw` exists only
     // on Linux.
     let is_linux = snapshot.host.os == "linux";
     let mut wanted = scope.states.clone();

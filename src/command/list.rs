@@ -51,8 +51,8 @@ pub(super) fn run(
     if wanted != MatchMode::Sockets {
         scope.states = State::with_ports();
     }
-    // A port number selects sockets in every state. A saved snapshot usually has only listeners, so no gap reports the
-    // states that the snapshot lacks.
+    // A port number selects sockets in every state. A saved snapshot usually has only listeners. To avoid a gap for
+    // each missing state, only listeners are requested from it.
     let is_saved = common.from.is_some() && wanted == MatchMode::Numbers;
     let snapshot = take_snapshot(common, if is_saved { listeners } else { scope.clone() })?;
     check_users(&selection, &snapshot)?;
@@ -82,7 +82,7 @@ pub(super) fn run(
     narrow(&mut report, &matched_entries, &selection);
     let columns = columns(args, common.output)?;
     let is_for_people = matches!(common.output, Output::Table | Output::Wide) && !args.pids;
-    // If the filters use probable owners, these were already searched above, and are not searched again.
+    // If the filters use probable owners, these owners are already known here.
     if is_for_people && !selection.uses_probable_owners() {
         super::infer_owners(&mut report, |_| true, common);
     }
@@ -93,7 +93,7 @@ pub(super) fn run(
         && !selection.is_everything()
         && Listener::only(&report.entries).is_some();
     let has_card = may_have_card && ui.stdout.width.is_some_and(|width| width >= listener_card::NARROWEST);
-    // The note about the card is for a person who redirects standard output. A script gets no note, because its
+    // Only a person who redirects standard output gets the note about the card. A script gets no note, because its
     // standard error is not a terminal.
     let would_be_card = may_have_card && ui.stdout.width.is_none() && ui.stderr.width.is_some();
     if is_for_people && !has_card && !args.no_merge {
@@ -240,7 +240,7 @@ pub(super) fn parsed(
 pub(super) struct MatchedEntries {
     /// Whether each entry matches, in the order of the entries.
     pub(super) keep: Vec<bool>,
-    /// The indices of the targets that matched.
+    /// The number of entries that are left out because the filters need facts that are not known.
     pub(super) matched: HashSet<usize>,
     /// The number of entries that are left out because too little is known about them to apply the filters.
     pub(super) undecided: usize,
@@ -251,7 +251,8 @@ pub(super) struct MatchedEntries {
 pub(super) enum MatchMode {
     /// Sockets in the states of the scope.
     Sockets,
-    /// Only listeners, regardless of the scope.
+    /// The sockets of the scope. If the user names a port by number, sockets in other states that occupy this port can
+    /// match too.
     Listeners,
     /// The sockets of the scope. If the user names a port by number, sockets in other states that occupy the port can
     /// match too.

@@ -57,7 +57,7 @@ pub(super) fn run(page: Page, out: &mut dyn Write) -> Result<Exit> {
 fn begin(program: &Command, name: &str, section: &str, about: &str) -> Roff {
     let mut roff = Roff::new();
     let source = format!("portolan {}", program.get_version().unwrap_or_default());
-    // The program knows no other date than that of the registry, so the page has this date.
+    // The page has the date of the registry, because the program knows no other date.
     let date = Registry::embedded().date();
     let manual = if section == "5" { "File Formats" } else { "User Commands" };
     roff.control("TH", [&name.to_uppercase(), section, date, &source, manual]);
@@ -134,7 +134,8 @@ fn main_page(command: &Command, out: &mut dyn Write) -> io::Result<()> {
     for sub in commands() {
         roff.control("SS", [sub.get_name()]);
         prose(&mut roff, &text(sub.get_long_about().or(sub.get_about())));
-        // The page has already listed the global options and the options of a listing, so they are skipped.
+        // The page has already listed the global options and the options of a listing. They are not repeated for a
+        // subcommand.
         let takes = |id: &Id| sub.get_arguments().any(|arg| arg.get_id() == id);
         let lists = takes(&Id::from("inet"));
         let is_in_the_synopsis = |arg: &Arg| {

@@ -239,8 +239,8 @@ pub(crate) fn take_snapshot(common: &CommonArgs, mut scope: Scope) -> Result<Sna
             let is_long = scope.packages || scope.namespaces != Namespaces::Own;
             let _progress = is_long.then(progress::Progress::start);
             let mut snapshot = observe(&scope).map_err(Error::msg)?;
-            // The service behind a forwarded port or a relay is also judged. So its port is scanned if the first scan
-            // did not cover it. A relay may lead to another relay.
+            // The service behind a forwarded port or a relay is judged too. If the first scan did not cover its port, a
+            // wider scan follows. This is repeated, because a relay may lead to another relay.
             for _ in 0..judge::MOST_RELAYS {
                 let Some(wider) = with_forwarded_ports(&snapshot, &scope) else { break };
                 scope = wider;
@@ -280,8 +280,8 @@ pub(crate) fn name_host(common: &CommonArgs, snapshot: &mut Snapshot) {
     snapshot.host.labels.extend(common.label.iter().cloned());
 }
 
-/// Judges a snapshot, and then removes the parts that `--without` names. They are removed last, because the rules need
-/// them.
+/// Judges a snapshot, and then removes the parts that `--without` names. The rules need these parts, so they are
+/// removed last.
 pub(crate) fn judged(snapshot: Snapshot, registry: Registry, common: &CommonArgs) -> Report {
     let mut report = judge::judge(snapshot, registry);
     report.question.is_saved = common.from.is_some();
@@ -327,8 +327,8 @@ pub(crate) fn add_connections(report: &mut Report, common: &CommonArgs) {
     }
 }
 
-/// Finds the probable owners of the hidden sockets that are shown. Returns whether there are new ones. A saved snapshot
-/// is not changed.
+/// Finds the probable owners of the hidden sockets that are shown. Returns whether it found any new owner. A saved
+/// snapshot is not changed.
 pub(crate) fn infer_owners(
     report: &mut Report,
     is_shown: impl Fn(&Entry) -> bool,

@@ -62,7 +62,8 @@ fn init(args: &PolicyInitArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write
 }
 
 fn check(args: &PolicyCheckArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit> {
-    // All policies are read before the first remark is printed, so that an invalid policy is reported alone.
+    // An invalid policy is reported without the remarks about other policies. So all policies are read before the first
+    // remark is printed.
     let policies: Vec<Policy> =
         args.files.iter().map(|path| load(path).map(|(policy, _)| policy)).collect::<Result<_, _>>()?;
     let registry = registry_source::registry(common)?;
@@ -94,7 +95,8 @@ pub(super) fn load(path: &Path) -> Result<(Policy, AppliedPolicy)> {
     let bytes = bounded(file, &mut left).map_err(said)?;
     let mut sum = Sha256::new();
     sum.update(&bytes);
-    // Included files are relative to the real directory of the policy. A symbolic link to the policy does not count.
+    // The paths of included files start at the directory of the policy file itself, even if the user named a symbolic
+    // link to it.
     let identity = path.canonicalize().map_err(said)?;
     let directory = identity.parent().unwrap_or(Path::new("/")).to_owned();
     let shown = path.parent().unwrap_or(Path::new("")).to_owned();

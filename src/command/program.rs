@@ -72,7 +72,8 @@ fn command_line() -> Result<Cli, clap::Error> {
     if words.len() <= 1 { Ok(Cli::default()) } else { cli::parse(&words) }
 }
 
-/// Returns the exit code after help or version was written. It is not an error if the reader has closed the output.
+/// Returns the exit code after the help or the version was written. If the reader has closed the output, this is a
+/// success.
 fn written(result: io::Result<()>) -> u8 {
     match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -142,8 +143,8 @@ fn habit_error(error: &clap::Error) -> Option<String> {
     Some(format!("{option}: {remedy}"))
 }
 
-/// Returns the error of the parser as one line. It has the problem, the tip of the parser if there is one, and the
-/// command that shows the help.
+/// Returns the error of the parser as one line: the problem, the tip of the parser (if any), and the command that shows
+/// the help.
 fn one_line(rendered: &str) -> String {
     let mut lines = rendered.lines().map(str::trim);
     let first = lines.next().unwrap_or_default();
@@ -154,8 +155,8 @@ fn one_line(rendered: &str) -> String {
             let words = usage.split(' ').take_while(|word| !word.starts_with(['[', '<', '-']));
             command = words.collect::<Vec<_>>().join(" ");
         } else if let Some(tip) = more.strip_prefix("tip: ") {
-            // This tip is to put the word after `--`, which makes the word a target. The tip is left out, because no
-            // target begins with a hyphen.
+            // The tip "to pass …" is left out. It suggests typing the word after `--`, as a target, but no target
+            // begins with a hyphen.
             if !tip.starts_with("to pass") {
                 line.push_str("; ");
                 line.push_str(tip);

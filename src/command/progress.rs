@@ -20,8 +20,8 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Starts the timer of the line. Returns `None` if standard error is not a terminal that can remove a line, or if
-    /// the screen of `watch` is shown.
+    /// Starts to show the line after some time. Returns `None` if standard error is not a terminal that can remove a
+    /// line, or if the screen of `watch` is shown.
     pub(super) fn start() -> Option<Self> {
         Self::showing(|time| line(progress::current(), time))
     }

@@ -13,8 +13,8 @@ use crate::registry::Registry;
 /// The maximum size of the file. IANA's own file has about 1 MiB.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
-/// Returns the registry from the file that the option names. Without the option, an environment variable can name the
-/// file. If neither is set, returns the embedded registry.
+/// Returns the registry from the file that the option names, or else from the file that the environment variable names.
+/// If neither is set, returns the embedded registry.
 pub(super) fn registry(common: &CommonArgs) -> Result<Registry> {
     named(common.registry.clone(), std::env::var_os("PORTOLAN_REGISTRY"))
 }

@@ -33,8 +33,7 @@ const USUAL: Size = Size { width: 80, height: 24 };
 /// Standard output, written without its lock and its buffer.
 #[cfg(unix)]
 type Out = std::fs::File;
-/// Rust's standard output. On Windows, the bytes of any other writer would be converted with the code page of the
-/// console.
+/// Rust's standard output. On Windows, only this writer shows UTF-8 correctly on the console.
 #[cfg(not(unix))]
 type Out = io::Stdout;
 
@@ -121,8 +120,8 @@ impl Screen {
         Ok(screen)
     }
 
-    /// Takes over the terminal. This is repeated after a stop, because another process may have changed the settings of
-    /// the terminal.
+    /// Takes over the terminal, at the start and after each stop. While the program is stopped, another process may
+    /// change the settings of the terminal.
     pub fn take(&mut self) -> io::Result<()> {
         disable_raw_mode()?;
         enable_raw_mode()?;
@@ -250,8 +249,8 @@ pub fn takes_colour() -> bool {
     true
 }
 
-/// Starts to receive signals (on Unix), in a thread that ends with the program. Call this before the terminal is taken
-/// over. Otherwise a signal could end the program before the terminal is restored.
+/// Starts a thread that receives signals (on Unix). Call this before the terminal is taken over. Otherwise a signal
+/// could end the program before the terminal is restored.
 pub fn inputs() -> io::Result<Inputs> {
     let (sender, receiver) = channel();
     signals(sender.clone())?;
@@ -274,7 +273,7 @@ impl Inputs {
     /// Starts to receive keys too. The terminal must already report single keys.
     pub fn with_keys(self) -> io::Result<Receiver<Input>> {
         let Inputs { sender, receiver } = self;
-        // The first poll installs the handler for changes of the terminal's size. So no later change is missed.
+        // The first poll installs the handler for changes of the terminal's size. After it, no change is missed.
         let _ = poll(Duration::ZERO);
         Builder::new().spawn(move || {
             // If the keyboard cannot be read, signals still arrive.
@@ -315,7 +314,7 @@ fn signals(_: Sender<Input>) -> io::Result<()> {
     Ok(())
 }
 
-/// Ends the program with the signal that it received. So the parent process sees the cause.
+/// Ends the program with the signal that it received, so that the parent process sees this signal as the cause.
 pub fn end_by(signal: i32) {
     #[cfg(unix)]
     let _ = signal_hook::low_level::emulate_default_handler(signal);

@@ -6,8 +6,8 @@ use anyhow::Error;
 
 pub(super) struct Stdout {
     inner: BufWriter<StdoutLock<'static>>,
-    /// Whether the command fails if the reader has closed the output. If false, the output is dropped and the command
-    /// continues to its verdict.
+    /// Whether the command fails when the reader closes the output. If false, the rest of the output is dropped, and
+    /// the command continues to its verdict.
     stops_without_reader: bool,
     reader_left: bool,
 }
@@ -70,8 +70,8 @@ pub fn is_broken_pipe(error: &Error) -> bool {
     })
 }
 
-/// Returns whether the reader has closed standard output. A stream of events needs this function. A write would also
-/// fail, but the next event may never come.
+/// Returns whether the reader has closed standard output. A stream of events must ask this. Its next write would fail,
+/// but may never come.
 #[cfg(target_os = "linux")]
 pub(super) fn has_reader_left() -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};

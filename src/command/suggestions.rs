@@ -77,8 +77,8 @@ fn ports_of_project(name: &str, report: &Report, common: &CommonArgs) -> Option<
     (!ports.is_empty()).then(|| ports.join(" "))
 }
 
-/// Returns the error about a target. The target may be too large for a port, but be the ID of a listening process. The
-/// error then also names this process.
+/// Returns the error about a target. A number that is too large for a port may be the ID of a listening process. The
+/// error then names this process.
 pub(super) fn with_pid(error: &str, targets: &[String], common: &CommonArgs) -> String {
     let pids =
         targets.iter().filter(|target| error.contains(&***target)).filter_map(|target| target.parse().ok());
@@ -91,7 +91,7 @@ pub(super) fn with_pid(error: &str, targets: &[String], common: &CommonArgs) -> 
 /// Returns a text with the ports of a process, and with the command that shows the process. Returns `None` if the
 /// process does not listen.
 pub(super) fn meant_process(pid: Pid, common: &CommonArgs) -> Option<String> {
-    // Most processes have no socket. No scan is needed for them.
+    // Most processes have no socket, and need no scan.
     if common.from.is_some() || !observe::has_socket(pid) {
         return None;
     }
@@ -155,8 +155,8 @@ fn containers(report: &Report) -> BTreeSet<&str> {
     of_sockets.chain(ids).chain(details.flat_map(Container::names)).collect()
 }
 
-/// Returns a note with the number of sockets that other machines can reach, but that a filter such as `--exposure
-/// public` leaves out. A listener on `0.0.0.0` is an example. Returns `None` if there are none.
+/// Returns a note about sockets that other machines can reach, but that a filter such as `--exposure public` leaves
+/// out. A listener on `0.0.0.0` is an example. `None` if there are no such sockets.
 pub(super) fn also_reachable(selection: &Selection, report: &Report) -> Option<String> {
     let count = selection.also_reachable(&report.entries);
     let them = if count == 1 { "it" } else { "them" };
@@ -168,11 +168,11 @@ pub(super) fn also_reachable(selection: &Selection, report: &Report) -> Option<S
     })
 }
 
-/// The options of a listing that shows first what started last.
+/// The options for a listing in which the process that started last comes first.
 pub(super) const NEWEST: &str = "--sort -since --columns port,process,since";
-/// The listing comes first, because a comparison needs a snapshot.
+/// The commands that show what has changed. The listing is named first, because a comparison needs a snapshot.
 const CHANGED: &str = "--sort -since --columns port,process,since (what started last), or portolan diff FILE (FILE is a snapshot that portolan capture saved earlier)";
-/// Portolan's commands, each with other words that users try in their place. `{}` stands for the targets.
+/// Portolan's commands, each with the words that users may try instead. `{}` stands for the targets.
 const VERBS: [(&str, &str); 10] = [
     ("audit {}", "check verify"),
     ("capture", "dump export save snapshot"),
@@ -192,8 +192,8 @@ fn form_of_verb(word: &str) -> Option<&'static str> {
     form.map(|(form, _)| *form)
 }
 
-/// Returns the command, with its `targets`, that the user probably means by the first word. Returns `None` if this word
-/// is neither in `VERBS` nor similar to a command.
+/// Returns the command that the user probably means by the first word, with the `targets`. `None` if this word is
+/// neither in `VERBS` nor similar to a command.
 fn meant_command(word: &str, targets: &str) -> Option<String> {
     let word = word.to_lowercase();
     let commands = cli::commands();
@@ -225,14 +225,14 @@ pub(super) fn misplaced_command(
     {
         return None;
     }
-    // In "what changed?" and "what is new", a later word says what the user means.
+    // In "what changed?" and "what is new", a word after the first says what the user means.
     let about = rest.iter().filter_map(|word| form_of_verb(word.trim_end_matches('?')));
     let about = about.filter(|form| [CHANGED, NEWEST].contains(form)).map(str::to_owned).next();
     let meant = about.or_else(|| meant_command(word, &rest.join(" ")))?;
     Some(format!("{word}: no such command; did you mean portolan {meant}?"))
 }
 
-/// If the name is that of a user, a systemd unit or a container, returns the option that accepts it.
+/// Returns the option that accepts this name, if it is the name of a user, a systemd unit or a container.
 fn option_for(name: &str, report: &Report, common: &CommonArgs) -> Option<&'static str> {
     let sockets = || report.entries.iter().map(|entry| &entry.socket);
     let processes = || report.entries.iter().flat_map(|entry| &*entry.processes);

@@ -1,7 +1,8 @@
-//! Runs the command in a child process, because a process cannot end while a file system does not answer it.
+//! Runs the command in a child process, because a process cannot end while it waits for a file system that does not
+//! answer.
 //!
-//! A thread that reads from a FUSE file system ends only after the file system answers. Therefore the child reports its
-//! exit code through a pipe, and this process then ends at once.
+//! For example, a thread that reads from a FUSE file system cannot be ended before the file system answers. Therefore
+//! the child reports its exit code through a pipe, and this process then ends at once.
 
 use std::env;
 use std::fs::{File, OpenOptions};
@@ -61,7 +62,7 @@ fn start() -> io::Result<(Child, PipeReader)> {
 }
 
 /// Returns the exit code as soon as the child reports it. If the child ends without a report, this process ends in the
-/// same way: by the same signal, or with the child's exit code.
+/// same way: with the same exit code, or by the same signal.
 fn wait(mut child: Child, mut codes: PipeReader) -> u8 {
     let pid = Pid::from_child(&child);
     if let Ok(mut signals) = Signals::new([SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP]) {

@@ -1,5 +1,5 @@
-//! The atomic write on Linux. The directory is opened once, and all steps use it. So no other process can replace a
-//! part of the path between two steps.
+//! The atomic write on Linux. The directory is opened once, and all steps use the open directory. So no other process
+//! can replace a part of the path between two steps.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -43,8 +43,8 @@ pub(super) fn write(path: &Path, bytes: &[u8], existing: Existing, readers: Read
     };
     let mode = match (target, readers) {
         (None, Readers::All) => Mode::from_raw_mode(0o644),
-        // Until all content is written, only the owner of the file may read it. Then the file gets the permissions of
-        // the old file, if there is one.
+        // Until the content is complete, only the owner of the file may read it. A file that replaces another then gets
+        // the permissions of the old file.
         (None, Readers::Owner) | (Some(_), _) => Mode::from_raw_mode(0o600),
     };
     let (mut file, temporary) = create_temporary(&directory, mode)?;
@@ -80,8 +80,8 @@ fn fill(file: &mut File, bytes: &[u8], target: Option<Stat>) -> io::Result<()> {
     if let Some(stat) = target {
         let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
         let mode = Mode::from_raw_mode(stat.st_mode & 0o777);
-        // An ordinary user cannot give a file to another user. If owner and group cannot be set, the group gets no
-        // permissions, because the target may have a different group.
+        // An ordinary user cannot give a file to another user. The new file then keeps its own group, so this group
+        // gets no permissions.
         let is_kept = fchown(&*file, Some(uid), Some(gid)).is_ok();
         fchmod(&*file, if is_kept { mode } else { mode & !Mode::RWXG })?;
     }
@@ -95,8 +95,8 @@ fn put(directory: &OwnedFd, temporary: &str, name: &OsStr, existing: Existing) -
     match renameat_with(directory, temporary, directory, name, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(()),
         Err(Errno::EXIST) => Err(already_exists()),
-        // Some file systems, such as NFS, cannot rename a file without replacing an existing one. They can create a
-        // hard link instead.
+        // Some file systems, such as NFS, do not support `NOREPLACE`. A hard link also fails if the name already
+        // exists.
         Err(Errno::INVAL | Errno::NOSYS) => {
             linkat(directory, temporary, directory, name, AtFlags::empty())?;
             Ok(unlinkat(directory, temporary, AtFlags::empty())?)
@@ -165,11 +165,11 @@ fn open_directory(directory: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
     Ok(openat(directory, name, flags, Mode::empty())?)
 }
 
-/// Returns whether another user may have created the file as a trap.
+/// Returns whether another user may have created the file as a trap. The new file gets the owner and the mode of the
+/// old file, so the other user could change the report.
 ///
-/// This is assumed if others may write to the directory, and the file does not belong to root, to this user or to the
-/// owner of the directory. The new file gets the owner and the mode of the old file, so the other user could change the
-/// report. The kernel has the same protection (sysctl `fs.protected_regular`).
+/// A trap is assumed if others may write to the directory, unless the file belongs to root, to this user or to the
+/// owner of the directory. The kernel has the same protection (sysctl `fs.protected_regular`).
 fn is_prepared_by_another(directory: &OwnedFd, file: &Stat) -> io::Result<bool> {
     let is_trusted = [0, geteuid().as_raw(), fstat(directory)?.st_uid].contains(&file.st_uid);
     Ok(!is_trusted && may_others_write(directory)?)

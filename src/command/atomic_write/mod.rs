@@ -78,7 +78,7 @@ mod tests {
         if is_root {
             std::os::unix::fs::chown(&path, Some(12), Some(34)).unwrap();
         }
-        // The new content is in another file, so a reader still sees the file that it has opened.
+        // The new content is in another file. A reader that opened the old file still sees the old content.
         let before = fs::File::open(&path).unwrap();
         let link = directory.path().join("link");
         symlink("out", &link).unwrap();
@@ -122,8 +122,7 @@ mod tests {
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "only the link is there");
     }
 
-    /// If other users may write to a directory, any of them could have made the link, so that root overwrites its
-    /// target.
+    /// Another user could make a link in a shared directory, so that root overwrites the target of the link.
     #[cfg(target_os = "linux")]
     #[test]
     fn links_of_others_are_not_followed() {
@@ -141,8 +140,8 @@ mod tests {
         }
         assert_eq!(fs::read(&victim).unwrap(), b"victim");
     }
-    /// Another user made the file beforehand, to own the report that root writes. A file in the user's own directory is
-    /// not a trap.
+    /// Another user made the file first, to become the owner of the report that root writes. A file in the user's own
+    /// directory is not a trap.
     #[cfg(target_os = "linux")]
     #[test]
     fn files_of_others_in_a_shared_directory_are_refused() {

@@ -39,7 +39,7 @@ pub(super) fn run(
     }
     out.flush()?;
     ui.print_caveats(&report, is_verbose);
-    // An unseen socket may use a proposed port, so unseen parts matter only if ports are proposed.
+    // An unseen socket may use a proposed port. Without proposals, unseen parts of the machine do not matter.
     Ok(match (free.proposals.is_empty(), free.unseen.is_empty()) {
         (true, _) => Exit::Nothing,
         (false, true) => Exit::Matched,

@@ -256,8 +256,8 @@ fn listening(target: &Target, report: &Report) -> Places {
     named.map(place).collect()
 }
 
-/// Returns the ports and protocols in `named` that are in use on this machine. For a program that listens, returns only
-/// the ports on which it listens. For a search text, returns all of `named`.
+/// Returns the ports and protocols in `named` that are in use on this machine. For a program that listens, only the
+/// ports on which it listens are returned. For a search text, all of `named` is returned.
 fn used_by_target(target: &Target, matched: Matched, named: &Places, report: &Report) -> Places {
     if matched == Matched::Text {
         return named.clone(); // the question concerns the registry
@@ -270,9 +270,10 @@ fn used_by_target(target: &Target, matched: Matched, named: &Places, report: &Re
     report.entries.iter().filter(is_use).map(place).filter(|place| named.contains(place)).collect()
 }
 
-/// Returns the unused ports and protocols that the answer leaves out. If a port of a name is used, the unused ports of
-/// the name are left out. If a port is used on one protocol, its unused protocols are left out. With many ports, no
-/// protocol is left out.
+/// Returns the unused ports and protocols that the answer leaves out:
+///
+/// - the unused ports of names, if a port of a name is used
+/// - the unused protocols of a port that is used on another protocol, unless the answer has many ports
 fn without_use(targets: &[Target], entries: &Places, unused: Places) -> Places {
     let is_number = |(port, _): &(u16, Protocol)| {
         let mut ranges = targets.iter().filter_map(Target::ports).flatten();

@@ -15,8 +15,8 @@ const DEPTH: usize = 8;
 /// The maximum number of units in one call of systemctl.
 const MOST_UNITS: usize = 200;
 
-/// Returns the running units that systemd stops with the units of a step. Returns none if systemd does not answer,
-/// because systemd then cannot stop the units of the step either.
+/// Returns the running units that systemd stops with the units of a step. If systemd does not answer, returns none. In
+/// that case, systemd cannot stop the units of the step either.
 pub(super) fn dependents(step: &KillStep<'_>) -> Vec<String> {
     let (manager, units): (&[&str], &[&str]) = match &step.how {
         HowToStop::Units(units) => (&[], units),

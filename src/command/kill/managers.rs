@@ -32,7 +32,7 @@ pub(super) fn program(name: &str) -> Result<Command> {
 }
 
 /// Stops a unit or a container with the program of its manager. If `is_quiet`, the program has no terminal, and the
-/// error contains its message.
+/// error contains the output of the program.
 pub(super) fn run_command(how: &HowToStop<'_>, is_quiet: bool) -> Result<()> {
     let Some((program, words)) =
         how.exact_command().and_then(|words| Some((*words.first()?, words[1..].to_vec())))

@@ -1,8 +1,7 @@
 //! `portolan kill`: plans, asks, ends the listeners of a target, and checks that the ports are free.
 //!
 //! The first scan finds the processes. Each process is then opened as a pidfd. A second scan gives the plan. If both
-//! scans show the same processes, each pidfd refers to a process that owns the socket. This holds even if its pid is
-//! reused later.
+//! scans show the same processes, each pidfd refers to a process that owns the socket, even if a pid is reused later.
 
 mod dependents;
 mod managers;
@@ -38,9 +37,9 @@ use crate::registry::Registry;
 use crate::render::Style;
 use crate::render::kill::{self as text, Around};
 
-/// The time for processes to end after a signal.
+/// The time that processes have to end after a signal.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The time in which children that also own the port must end after their parent has ended.
+/// When a parent has ended, its children that also own the port must end within this time.
 const CHILDREN: Duration = Duration::from_secs(1);
 /// The maximum number of scans before `kill` gives up. A plan requires two consecutive scans that show the same
 /// processes.

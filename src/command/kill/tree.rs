@@ -2,7 +2,7 @@
 //!
 //! - this program and its ancestors
 //! - processes that end together with an owner of a listener
-//! - descendants that survive
+//! - descendants of an owner that continue to run
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,8 +40,8 @@ pub(super) fn caller(report: &Report, tree: &[TreeProcess]) -> KillCaller {
     KillCaller { uid, pids, groups, protected, on_terminals, nested, namespaces }
 }
 
-/// Returns the pid of `first`, and the other processes of its pid namespace. The kernel ends them together with
-/// `first`. Nested namespaces are included. Returns `None` if `first` is not the first process of a pid namespace.
+/// Returns the pid of `first`, and the other processes of its pid namespace and of nested namespaces. The kernel ends
+/// them together with `first`. `None` if `first` is not the first process of a pid namespace.
 fn namespace_of_first(first: &TreeProcess, tree: &[TreeProcess]) -> Option<(Pid, BTreeSet<Pid>)> {
     let namespace = first.pid_namespace.as_ref().filter(|_| first.is_first_in_namespace)?;
     let members = tree.iter().filter(|process| process.pid_namespace.as_ref() == Some(namespace));
@@ -75,8 +75,8 @@ pub(super) fn around(step: &KillStep<'_>, tree: &[TreeProcess], caller: &KillCal
     Around { children, with_group, ..Around::default() }
 }
 
-/// Returns the descendants that survive the processes that get a signal. They own no listener of the step, and do not
-/// end with a pid namespace. The list is empty if the step sends no signal.
+/// Returns the descendants of the signalled processes that continue to run. They own no listener of the step, and do
+/// not end with a pid namespace. If the step sends no signal, the list is empty.
 fn children(step: &KillStep<'_>, tree: &[TreeProcess], caller: &KillCaller) -> Vec<(Pid, String)> {
     let HowToStop::Kill { pids, .. } = &step.how else { return Vec::new() };
     let ended = step.owners();

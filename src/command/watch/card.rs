@@ -1,4 +1,5 @@
-//! The card of a row. Its facts are read when the card is opened, because the scans of a watch do not read connections.
+//! The card of a row. The facts are read when the card is opened, because the scans of a watch do not read all of them,
+//! for example not the connections.
 
 use super::Watch;
 use super::explorer::{Source, Text};

@@ -118,8 +118,8 @@ impl Live {
         self.with_source(Explorer::make_rows);
         let mut draw = Draw::Frame;
         loop {
-            // Filtering and drawing a long listing takes time. So all waiting keys are handled first. A scan that is
-            // due comes before the keys.
+            // Filtering and drawing a long listing takes time. So all waiting keys are handled before the screen is
+            // drawn. Only a scan that is due comes before the keys.
             let is_due = self.ticker.left().is_zero();
             let input = match if is_due { None } else { self.inputs.try_recv().ok() } {
                 Some(input) => input,
@@ -132,7 +132,7 @@ impl Live {
                             draw = self.scan()?;
                             continue;
                         }
-                        // No more keys or signals can arrive, but the scans continue.
+                        // No key or signal can arrive any more, but the scans continue.
                         Err(RecvTimeoutError::Disconnected) => {
                             std::thread::sleep(self.ticker.left());
                             draw = self.scan()?;
@@ -160,7 +160,8 @@ impl Live {
                     }
                 }
                 input => {
-                    // A key that only edits the filter does not depend on the rows. So the rows are not made again yet.
+                    // The rows are not made again after each letter of a filter, because such a key does not depend on
+                    // the rows.
                     if !matches!(input, Input::Key(Key::Char(_) | Key::Backspace)) {
                         self.apply_filter();
                     }
@@ -349,8 +350,8 @@ impl Live {
         }
     }
 
-    /// Asks whether to send SIGKILL to processes that have not ended. Does not ask while a text is shown in place of
-    /// the rows, or while the user types. Returns whether the question is shown now.
+    /// Asks whether to send SIGKILL to processes that have not ended. Returns whether the question is shown now. It is
+    /// not shown while a text replaces the rows, or while the user types.
     fn offer_force(&mut self) -> bool {
         if !self.explorer.is_free() {
             return false;

@@ -13,7 +13,7 @@ use crate::render::kill::named;
 use crate::render::merged_rows;
 use crate::render::screen::{LoggedChange, Mark};
 
-/// The number of scans for which a mark is shown, and the minimum time for which it is shown.
+/// A mark is shown for at least this many scans, and for at least the time below.
 const LOOKS: u32 = 5;
 const AT_LEAST: Duration = Duration::from_secs(5);
 
@@ -63,7 +63,7 @@ impl Marks {
         Marks { lasts: LOOKS.max(u32::try_from(looks).unwrap_or(LOOKS)), ..Marks::default() }
     }
 
-    /// Reduces the number of remaining scans of every mark by one. Returns whether the screen must change.
+    /// Reduces the number of remaining scans of every mark by one. Returns whether a mark has faded or disappeared.
     pub(super) fn fade(&mut self) -> bool {
         let mut changed = false;
         let lasts = self.lasts;
@@ -107,8 +107,8 @@ impl Marks {
         (&self.log, self.forgotten)
     }
 
-    /// Returns the vanished listeners of the log. The columns stay wide enough for them. So no column shrinks when a
-    /// listener vanishes.
+    /// Returns the vanished listeners of the log. The columns stay wide enough for them, so that no column shrinks when
+    /// a listener vanishes.
     pub(super) fn past(&self) -> impl Iterator<Item = &Entry> + Clone {
         let vanished = self.log.iter().filter(|change| change.kind == ChangeKind::Vanished);
         vanished.flat_map(|change| &change.sockets)

@@ -30,8 +30,8 @@ use crate::query::Selection;
 use crate::registry::Registry;
 use crate::render::events;
 
-/// If a probable owner was not found after a change, this many scans search for it again. A starting unit can contain
-/// other programs for some seconds. When they have ended, the owner is found, although no socket changes.
+/// The number of scans that search again for a probable owner that was not found. A starting unit can contain other
+/// programs for some seconds, so a later search can find the owner although no socket has changed.
 const OWNER_SEARCHES: u32 = 30;
 /// The default time between two scans.
 const USUAL: Duration = Duration::from_secs(1);
@@ -112,7 +112,7 @@ struct Watch {
     /// Whether to search for the probable owners of hidden sockets. A wait does not rely on them.
     infers_owners: bool,
     owner_searches_left: u32,
-    /// The number of entries in the last scan for which too little is known to apply the filters.
+    /// The number of entries that the last scan left out, because the filters need facts that are not known.
     undecided: usize,
     args: ScanArgs,
 }
@@ -131,7 +131,7 @@ impl Watch {
         let mut scope = list::scan_scope(&args.scan, &selection);
         scope.namespaces = namespaces(common);
         common.apply_to(&mut scope);
-        // Programs and users are read, because they distinguish a restart from a change of owner.
+        // Programs and users are read too. Without them, a restart would look like a change of owner.
         scope.details = true;
         Ok(Watch { args: args.scan.clone(), ..Watch::new(selection, scope, registry, common.clone()) })
     }
@@ -172,7 +172,7 @@ impl Watch {
         Ok(Watch { args, infers_owners: self.infers_owners, ..watch })
     }
 
-    /// Skips the process lookup, because this wait needs only the ports.
+    /// Skips the process lookup, for a wait that needs only the ports.
     fn scan_sockets_only(&mut self) {
         self.scope.processes = false;
         self.scope.details = false;
@@ -183,8 +183,8 @@ impl Watch {
     fn report(&mut self, mut snapshot: Snapshot) -> Report {
         name_host(&self.common, &mut snapshot);
         if !self.args.no_holders {
-            // A wait leaves out what it does not need. A note would be misleading, because the user did not request
-            // this.
+            // A wait skips the process lookup by itself. A note about this would mislead the user, who did not request
+            // it.
             snapshot.notes.retain(|note| note.remedy.as_deref() != Some(Note::WITH_PROCESSES));
         }
         let mut report = judged(snapshot, self.registry, &self.common);
@@ -234,8 +234,7 @@ impl Watch {
     }
 }
 
-/// Returns the gaps without their counts. A count changes with every process that starts or ends, and a changed count
-/// is not a new gap.
+/// Returns the gaps without their counts. A count changes whenever a process starts or ends. This is not a new gap.
 fn gaps(snapshot: &Snapshot) -> BTreeSet<(Stage, Option<&str>, &str)> {
     let gaps = snapshot.gaps.iter();
     gaps.map(|gap| (gap.stage, Some(gap.what.as_str()).filter(|_| gap.count.is_none()), gap.why.as_str()))

@@ -92,8 +92,8 @@ impl OnAppear {
 }
 
 /// Returns the text about a listener as an argument. It begins with the name of a process, which any user can choose. A
-/// program could take the name `-V` for an option, or `@x` for a file with arguments. So a word is put before such a
-/// name.
+/// program could take a name such as `-V` for an option, or `@x` for a file with arguments. Such a text gets the word
+/// `process` at its beginning.
 fn text_argument(text: String) -> String {
     if text.starts_with(['-', '+', '@', '/']) { format!("process {text}") } else { text }
 }

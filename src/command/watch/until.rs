@@ -20,7 +20,7 @@ use crate::render::stderr;
 
 /// The default time between two scans. A scan without the process lookup takes less than a millisecond.
 const OFTEN: Duration = Duration::from_millis(100);
-/// A gap counts as permanent if this many consecutive scans are incomplete and show no socket.
+/// If this many consecutive scans are incomplete and show no socket, the gap counts as permanent.
 const BLIND_LOOKS: u32 = 5;
 /// The number of searches for the probable owner of an awaited listener.
 const OWNER_SEARCHES: u32 = 5;
@@ -84,8 +84,8 @@ pub(super) fn run(
     Ok(exit)
 }
 
-/// Searches for the probable owners of the awaited listeners, to name them. A starting unit can contain other programs
-/// for a moment. So the search is repeated a few times.
+/// Searches for the probable owners of the awaited listeners, so that a message can name them. The search is repeated a
+/// few times, because a starting unit can contain other programs for a moment.
 fn find_probable_owners(watch: &mut Watch) {
     let Some(mut last) = watch.last.take() else { return };
     for _ in 0..OWNER_SEARCHES {
@@ -126,8 +126,8 @@ pub(super) fn wait(
             WaitStatus::Blind => blind += 1,
         }
         let late = given_up.is_some_and(|end| end <= Instant::now());
-        // Only the wait for a free port gives up. With hidden sockets, no port is certainly free, but a visible
-        // listener may still appear.
+        // Only a wait for a free port gives up early: with hidden sockets, no port is certainly free. A wait for a
+        // listener continues, because a visible listener may still appear.
         let is_hopeless = args.until_free && blind == BLIND_LOOKS;
         if is_hopeless || (late && blind > 0) {
             return Ok(Exit::Incomplete);
@@ -141,8 +141,8 @@ pub(super) fn wait(
     }
 }
 
-/// Refuses to wait without a target. `--until-free` accepts only ports. A misspelt name would match nothing, and so
-/// look like a free port.
+/// Refuses a wait that cannot work. A wait needs a target. `--until-free` accepts only ports, because a misspelt name
+/// would match nothing and look like a free port.
 fn check(args: &WatchArgs, watch: &Watch) -> Result<()> {
     let targets = watch.selection.targets();
     let without_port = targets.iter().find(|target| args.until_free && !target.names_ports());
@@ -181,8 +181,8 @@ fn is_awaited(watch: &Watch, entry: &Entry) -> bool {
 
 fn answer(watch: &Watch, report: &Report, free: bool) -> WaitStatus {
     let gaps = &report.snapshot.gaps;
-    // A rule that forwards a port does not prevent a program from binding the port. So a wait for a free port ignores
-    // unread rules.
+    // A rule that forwards a port does not prevent a program from binding the port. So unread rules do not matter to a
+    // wait for a free port.
     let hides = |gap: &Gap| gap.hides_listeners() && !(free && gap.stage == Stage::Rules);
     let is_blind = watch.undecided > 0 || gaps.iter().any(hides);
     let is_true = if free {

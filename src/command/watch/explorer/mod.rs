@@ -46,7 +46,7 @@ pub(super) struct Explorer {
     /// The text that is shown in place of the rows, such as a card, and its lines for the current size.
     text: Option<(Text, Vec<String>)>,
     caveats: Vec<String>,
-    /// The number of current listeners, and the time of the report that was counted.
+    /// The number of current listeners, and the time of the report in which they were counted.
     listeners: (usize, Option<Timestamp>),
     paused: Option<Timestamp>,
     interval: Duration,
@@ -80,7 +80,7 @@ impl Explorer {
         self.state.view
     }
 
-    /// Parses the typed filter with the parser of the command line. The flag that `parse` gets says whether a target
+    /// Parses the typed filter with `parse`, the parser of the command line. The flag for `parse` says whether a target
     /// also matches the remote end of a connection.
     pub(super) fn read_filter(&mut self, parse: impl Fn(&FilterArgs, bool) -> Result<Selection, String>) {
         let text = self.state.filter.trim();
@@ -106,7 +106,7 @@ impl Explorer {
         self.lay_out(source);
     }
 
-    /// Reduces the number of remaining scans of every mark by one. Returns whether the screen must change.
+    /// Lets every mark fade by one scan. Returns whether the screen must change.
     pub(super) fn fade(&mut self) -> bool {
         self.marks.fade()
     }
@@ -166,7 +166,7 @@ impl Explorer {
         self.follow();
     }
 
-    /// Keeps the selection on its row, and makes the row visible.
+    /// Keeps the same row selected, and makes it visible.
     fn follow(&mut self) {
         let mut state = std::mem::take(&mut self.state);
         state.follow(self.facts());
@@ -277,8 +277,8 @@ impl Explorer {
         }
     }
 
-    /// Returns the text to copy. This is the text that is shown in place of the rows, such as a card, or otherwise the
-    /// selected row.
+    /// Returns the text to copy: the text that is shown in place of the rows, such as a card. Without this text,
+    /// returns the selected row.
     pub(super) fn copied(&self, source: Source<'_>) -> String {
         let report = source.of(self.state.view);
         let at = self.state.cursor().at;
@@ -436,7 +436,8 @@ impl Explorer {
     }
 }
 
-/// The keys for the rows, for the other views, for a card, and for a question. The most important keys come first.
+/// The keys for the rows, the most important keys first. The constants below have the keys for the other views, for a
+/// card, and for the questions.
 const ROW_KEYS: [(&str, &str); 8] = [
     ("q", "quit"),
     ("?", "help"),

@@ -1,7 +1,7 @@
 //! The rows of each view: filtered, merged and sorted.
 //!
-//! A listing may be long, so a row usually refers to its entry in the report. A merged row, or the row of a vanished
-//! listener, has its own entry.
+//! A listing may be long, so most rows only refer to an entry of the report. A merged row and the row of a vanished
+//! listener have their own entry.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -14,8 +14,8 @@ use crate::render::columns;
 use crate::render::kill::named;
 use crate::render::screen::{FoundRow, View, row_text};
 
-/// A row of the view of findings. It has three indices in the report: the sockets of the listener, the socket with the
-/// finding, and the finding on this socket.
+/// A row of the view of findings. All its numbers are indices in the report: the sockets of the listener, the socket
+/// with the finding, and the finding on this socket.
 #[derive(Clone, Debug)]
 pub(super) struct FindingRow {
     sockets: Vec<usize>,
@@ -74,7 +74,7 @@ impl Narrowing<'_> {
         self.selection.map_or(Answer::Yes, test)
     }
 
-    /// Returns the number of entries that are left out because too little is known about them to apply the filter.
+    /// Returns the number of entries that are left out because the filter needs facts that are not known.
     pub(super) fn undecided(&self, report: &Report) -> usize {
         let unknown = |entry: &&Entry| self.test(entry) == Answer::Unknown;
         if self.selection.is_none() { 0 } else { report.entries.iter().filter(unknown).count() }

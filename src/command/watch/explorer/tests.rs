@@ -1,4 +1,4 @@
-//! Tests the screen after some keys. It is drawn for the scene of the renderers.
+//! Tests the screen of the renderers' scene after some keys.
 
 use snapbox::str;
 use unicode_width::UnicodeWidthStr;
@@ -14,7 +14,8 @@ use crate::render::{Style, Zone};
 
 const PLAIN: Style = Style { width: None, color: false, zone: Zone::UTC };
 
-/// Returns a snapshot from before the scene. One listener is missing, one has another owner, and one more listens.
+/// Returns the state before the scene. Compared with the scene, it lacks one listener, has another address for one
+/// listener, and has one listener more.
 fn before() -> Snapshot {
     let mut before = scene();
     before.sockets.retain(|socket| socket.local.port != 3416);
@@ -209,7 +210,7 @@ Esc close  Up/Down scroll
     );
 }
 
-/// The filter means the same as on the command line. A text that matches nothing selects the rows that contain it.
+/// A filter means the same as on the command line. If it matches nothing, it selects the rows that contain its text.
 #[test]
 fn filters() {
     for (filter, count) in [
@@ -233,7 +234,7 @@ fn filters() {
     assert!(lines.last().unwrap().starts_with("/--port 3_  "), "{lines:#?}");
 }
 
-/// If too little is known about a socket to apply the filter, the socket is counted.
+/// A socket is counted if the filter depends on its unknown owner.
 #[test]
 fn a_filter_counts_what_it_cannot_decide() {
     let lines = shown((120, 30), false, &typed("/--process nginx"));
@@ -273,8 +274,8 @@ fn the_gaps_are_always_in_sight() {
     assert_eq!(narrow[0], "1 gap");
 }
 
-/// No line is wider than the terminal, and no frame is higher, with or without colour. Colour changes only one other
-/// thing: the selected row fills the line.
+/// No line is wider than the terminal, and no frame is higher. Lines with and without colour have the same text. Only
+/// the blanks at their ends may differ.
 #[test]
 fn fits_every_terminal() {
     let texts: [&[Key]; 4] = [&[], &[Key::Char('4'), Key::Down], &[Key::Enter], &[Key::Char('?')]];

@@ -25,7 +25,7 @@ fn letters(text: &str) -> Vec<Key> {
     text.chars().map(Key::Char).collect()
 }
 
-/// Each motion ends at the given row. The given first row is then visible.
+/// After the keys, row `at` is selected, and row `top` is the first visible row.
 #[test]
 fn motions() {
     use Key::*;
@@ -99,7 +99,7 @@ fn the_filter_is_typed() {
     assert_eq!(after(&[letters("/a"), vec![Key::Interrupt]].concat()).1, Effect::Quit);
 }
 
-/// Pasted text can contain the keys that end a process. So it is only ever a filter.
+/// Pasted text can contain the keys that end a process. So it is never a command.
 #[test]
 fn pasted_text_is_no_command() {
     let mut state = State::default();
@@ -131,7 +131,7 @@ fn the_question_needs_one_key() {
     assert_eq!((state.press(Key::Char('y'), FACTS), state.panel), (Effect::Kill, None));
 }
 
-/// The second question can appear while the user types, so its key differs from the key of the first question.
+/// The second question can appear while the user types. So its key differs from the key of the first question.
 #[test]
 fn the_second_question_needs_another_key() {
     for key in [Key::Enter, Key::Escape, Key::Char('y'), Key::Char('f'), Key::Char('K')] {
