@@ -46,7 +46,7 @@ pub const SOURCES: &str = if cfg!(target_os = "linux") {
     "none; this system can only read snapshots (--from)"
 };
 
-/// The namespaces to scan so that every listener is found.
+/// The namespaces to scan in order to find every listener.
 pub const EVERYWHERE: Namespaces = if cfg!(target_os = "linux") { Namespaces::All } else { Namespaces::Own };
 
 /// Returns the namespaces that an audit scans if the user chooses none. `part` is the part of the machine that must be
@@ -154,8 +154,8 @@ pub fn is_user(name: &str) -> bool {
     system::is_user(name)
 }
 
-/// Returns the addresses of the network interface with this name. Returns `None` if there is no such interface, and
-/// always on systems other than Linux.
+/// Returns the addresses of the network interface with this name. Returns `None` if there is no interface with this
+/// name. Always returns `None` on systems other than Linux.
 #[must_use]
 pub fn interface_addresses(name: &str) -> Option<Vec<IpAddr>> {
     system::interface_addresses(name)
@@ -176,7 +176,7 @@ pub fn is_running(name: &str) -> bool {
 }
 
 /// Returns whether the process with this ID has a socket among its descriptors. Returns false if the descriptors cannot
-/// be read, and always on systems other than Linux.
+/// be read. Always returns false on systems other than Linux.
 #[must_use]
 pub fn has_socket(pid: Pid) -> bool {
     let is_socket = |descriptor: std::fs::DirEntry| {

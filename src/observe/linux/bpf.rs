@@ -1,5 +1,5 @@
-//! Finds two kinds of BPF programs: programs that choose the socket of a connection (`sk_lookup`), and programs that
-//! see packets before the firewall does (tcx).
+//! Finds two kinds of BPF programs. An `sk_lookup` program chooses the socket of a connection. A tcx program sees
+//! packets before the firewall does.
 //!
 //! The programs are found through the descriptors of the processes that attached them. In addition, the kernel counts
 //! the `sk_lookup` programs, including those that no process has open.
@@ -23,8 +23,8 @@ const TCX_INGRESS: &str = "46";
 
 #[derive(Debug, Default)]
 pub(super) struct AttachedPrograms {
-    /// The processes that have an `sk_lookup` program open. Such a program redirects the connections of a network
-    /// namespace.
+    /// The processes that have an `sk_lookup` program open. An `sk_lookup` program redirects the connections of a
+    /// network namespace.
     pub(super) steering: Vec<Pid>,
     pub(super) tcx: Option<Note>,
 }

@@ -33,7 +33,7 @@ pub(super) fn slurp_at(at: impl AsFd, path: impl Arg, step: usize, most: usize) 
 const PAGE: usize = 4 * 1024;
 
 /// Reads a file that the kernel writes record by record, such as a table of mounts. A short read does not indicate the
-/// end of such a file. Returns `FBIG` if the file has more than `most` bytes.
+/// end of this file. Returns `FBIG` if the file has more than `most` bytes.
 pub(super) fn read_records(path: impl Arg, most: usize) -> Result<String, Errno> {
     let file = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut bytes = Vec::with_capacity(16 * 1024);

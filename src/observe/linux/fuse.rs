@@ -1,4 +1,4 @@
-//! Finds the users who mounted FUSE file systems. Such a user decides what the files in the file system contain.
+//! Finds the users who mounted FUSE file systems. The user decides what the files in the file system contain.
 
 use std::ffi::CString;
 

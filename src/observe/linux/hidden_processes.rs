@@ -33,8 +33,8 @@ pub(super) fn search(walk: &mut Walk, search: Search<'_>, every: bool) -> Result
     if hidden.is_empty() {
         return Ok(());
     }
-    // Only a privileged process can open `/proc` without the mounts over it. Without this privilege, the hidden
-    // processes are not searched, but a gap still names them.
+    // Only a privileged process can open `/proc` without the mounts over it. Otherwise the hidden processes are not
+    // searched, but a gap still names them.
     let proc = fresh_proc().or_else(|_| open(CWD, c"/proc"))?;
     let mut found = walk_of(&proc, &hidden, search)?;
     found.masked.clear();
@@ -71,7 +71,7 @@ fn confirmed(pids: impl Iterator<Item = Pid>, listed: &[Pid]) -> Result<Vec<Pid>
     Ok(pids)
 }
 
-/// How often the processes are listed again. A process counts as hidden only if none of these lists has it.
+/// How many times the processes are listed again. A process counts as hidden only if none of these lists has it.
 const LISTS: usize = 3;
 
 /// Returns the pids up to `highest` that are not `listed`, in ascending order. Only the ranges between the listed pids

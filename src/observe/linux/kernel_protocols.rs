@@ -62,8 +62,8 @@ pub(super) static KERNEL_PROTOCOLS: [KernelProtocol; 6] = [
         tables: None,
         module: "dccp_diag",
     },
-    // MPTCP must come after TCP: MPTCP sockets are already listed as TCP sockets, and the request for MPTCP only marks
-    // them.
+    // MPTCP must come after TCP, because the request for MPTCP only marks sockets that are already listed as TCP
+    // sockets.
     KernelProtocol {
         number: IPPROTO_MPTCP,
         protocol: Protocol::Tcp,
@@ -81,7 +81,7 @@ pub(super) const LISTEN: u8 = 10;
 pub(super) const BOUND_INACTIVE: u8 = 13;
 
 /// Returns the states to request from the kernel, one bit for each. TCP sockets that are bound but do not listen are
-/// not included, because they are requested separately.
+/// left out, because they are requested separately.
 pub(super) fn states(protocol: Protocol, wanted: &[State]) -> u32 {
     let datagram = protocol.is_datagram();
     let is_wanted = |number: &u8| match *number {

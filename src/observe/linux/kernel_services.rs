@@ -1,6 +1,6 @@
 //! Finds the kernel services that own sockets without a process.
 //!
-//! A socket without a process does not always belong to the kernel: its descriptor can be in transit, in an io_uring,
+//! A socket without a process does not always belong to the kernel. Its descriptor can be in transit, in an io_uring,
 //! or in a hidden process. The socket belongs to the kernel only if all of these conditions are met:
 //! - the user of the socket is root
 //! - users cannot create a socket of this kind
@@ -31,7 +31,7 @@ enum Ports {
     Fixed(&'static [u16]),
     /// The ports of the devices or tunnels in the namespace.
     Tunnels,
-    /// The ports that the kernel assigns itself, or that a setting assigns to the service.
+    /// The ports that the kernel chooses, or that a setting assigns to the service.
     HandedOut,
     /// Any port, because an administrator chooses the port.
     Any,

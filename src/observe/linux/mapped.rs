@@ -1,6 +1,6 @@
 //! Checks the files with code in the memory of a process: its program file, its libraries, and other loaded code.
 //!
-//! The program file alone does not show everything:
+//! The program file alone does not show:
 //! - libraries of `LD_PRELOAD`
 //! - a program that was started through the dynamic loader
 //! - a program that replaced its program file (`PR_SET_MM_EXE_FILE`)
@@ -106,8 +106,9 @@ impl Libraries {
         for mapping in mappings(&maps) {
             let (id, judged) = self.judge(process, tree, &mapping, has_links, origins);
             let is_program = program.1.is_some_and(|file| id == Some((file.st_dev, file.st_ino)));
-            // On a layered file system, the device and inode of the mapped file can differ from those of the program
-            // file. So an equal path also counts. But if only the path is equal, the mapped file is still judged.
+            // On a layered file system, the device and inode of the mapped file can differ from the device and inode of
+            // the program file. So an equal path also counts. If only the path is equal, the mapped file is still
+            // judged.
             if is_program || mapping.path == program.0 {
                 found.has_program = Some(true);
             }
@@ -232,7 +233,7 @@ fn judge_path(tree: &Tree, mapping: &Mapping, origins: &mut Origins) -> Judged {
             let owner = owner_of(tree, &mapping.path, &stat);
             origins.of(tree, &mapping.path, None).map_or(Judged::Unknown, |origin| of_origin(origin, owner))
         }
-        // Shared memory and named memory have no file, so such a mapping is ordinary.
+        // Shared memory and named memory have no file, so their mappings are ordinary.
         _ if mapping.path.starts_with(b"/memfd:") || mapping.path.starts_with(b"/SYSV") => Judged::Ordinary,
         _ => {
             let path = mapping.path.strip_suffix(b" (deleted)").unwrap_or(&mapping.path);

@@ -1,4 +1,4 @@
-//! Finds processes that have an io_uring but no descriptor of it. Such a process registered the io_uring with itself
+//! Finds processes that have an io_uring but no descriptor of it. The process has registered the io_uring with itself
 //! (`IORING_REGISTER_RING_FDS`) and closed the descriptor. The sockets in this io_uring cannot be read.
 //!
 //! The task iterator of the kernel (BPF) shows which processes have an io_uring. Without the iterator, only processes

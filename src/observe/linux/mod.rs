@@ -1,8 +1,8 @@
 //! Linux: lists the sockets with `sock_diag(7)`, and finds their processes through the descriptors in `/proc`.
 //!
-//! The sockets are listed before their processes are searched. So a process is always found if it has its socket during
-//! the whole scan. A socket without a process is listed and searched again. Only then is it reported as vanished or as
-//! owned by the kernel.
+//! The sockets are listed before their processes are searched. So the process of a socket is always found if it has the
+//! socket during the whole scan. A socket without a process is listed and searched again. Only then is it reported as
+//! vanished or as owned by the kernel.
 
 mod acl;
 mod blocked_calls;

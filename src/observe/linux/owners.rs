@@ -360,7 +360,7 @@ const REREADINGS: usize = 4;
 fn tried(directory: &OwnedFd, count: u32, visit: &mut dyn FnMut(&[u8], u32)) -> Result<u32, Errno> {
     let mut buffer = [MaybeUninit::uninit(); 64];
     // It is faster to try the numbers from 0 upwards than to list the directory. The directory is listed only if the
-    // numbers are far apart: a shell, for example, has a descriptor 255.
+    // numbers are far apart. For example, a shell has a descriptor 255.
     let (mut met, mut descriptor) = (0, 0);
     while met < count {
         if descriptor - met > HOLES {

@@ -88,8 +88,8 @@ impl RawSocketLister<'_> {
             Ok(bytes) => return Some(String::from_utf8_lossy(&bytes).into_owned()),
             Err(error) => error,
         };
-        // A kernel without IPv6 or packet sockets lacks this table. Every kernel has the table of TCP, so that table
-        // shows whether `/proc/net` is readable at all.
+        // A kernel without IPv6 or packet sockets lacks this table. Every kernel has the table of TCP. So the table of
+        // TCP shows whether `/proc/net` is readable at all.
         let is_absent = error.kind() == io::ErrorKind::NotFound
             && table != "raw"
             && fs::metadata(format!("{}/tcp", self.tables)).is_ok();

@@ -93,8 +93,9 @@ fn is_protocol(name: &[u8]) -> bool {
 /// Returns gaps for:
 /// - sockets that are only in an io_uring and in no table
 /// - Unix sockets that are only in an io_uring and may carry descriptors
-/// - processes with an io_uring that contains a socket without a visible inode; the processes in `named` are left out,
-///   because another gap names them
+/// - processes with an io_uring that contains a socket without a visible inode
+///
+/// The processes in `named` are left out of the last gap, because another gap names them.
 pub(super) fn gaps(walk: &Walk, named: &[Pid]) -> Vec<Gap> {
     let mut nameless = walk.nameless_in_rings.clone();
     nameless.retain(|pid| !named.contains(pid));

@@ -1,8 +1,8 @@
 //! Reads the rules of nftables and of both variants of iptables in the network namespace of the calling thread. All
 //! rules get the same form.
 //!
-//! The kernel does not list the legacy tables of iptables in full. If there are legacy tables, the tool of iptables at
-//! a fixed path prints them.
+//! The kernel does not list the legacy tables of iptables in full. If there are legacy tables, portolan runs the tool
+//! of iptables at a fixed path to print them.
 
 use std::cell::OnceCell;
 use std::path::Path;

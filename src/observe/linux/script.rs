@@ -25,8 +25,8 @@ const ENVIRONMENT: usize = 8 * 1024 * 1024;
 /// such as `/dev/fd/63`.
 const DESCRIPTORS: [&str; 2] = ["/dev/fd/", "/proc/"];
 
-/// Returns the script, the jar, or the least trustworthy element of the class path. A Python module is returned only in
-/// two cases: it is in the working directory, or any user can replace the installed module.
+/// Returns the script, the jar, or the least trustworthy element of the class path. A Python module is returned only if
+/// it is in the working directory, or if any user can replace the installed module.
 pub(super) fn script(
     process: &OwnedFd,
     exe: &str,
@@ -305,8 +305,8 @@ fn existing_file(process: &OwnedFd, tree: &Tree, path: &str, origins: &mut Origi
     Some(found?.called(String::from_utf8_lossy(&whole).into_owned()))
 }
 
-/// Returns the file at a path from the kernel, and who can replace it. Such a path starts at the root of the mount
-/// namespace. If the file is missing, returns who could have put a file there.
+/// Returns the file at a path from the kernel, and who can replace it. A path from the kernel starts at the root of the
+/// mount namespace. If the file is missing, returns who could have put a file there.
 pub(super) fn of_kernel_path(tree: &Tree, path: &[u8], origins: &mut Origins) -> Option<Script> {
     let found = of_link(tree, tree, path, origins)
         .or_else(|| Some(File { origin: origins.of_removed(tree, path), is_program: false }));

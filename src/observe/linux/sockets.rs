@@ -386,7 +386,7 @@ impl SocketLister<'_> {
             inode,
             cookie: NonZeroU64::new(record.cookie),
             v6only: record.v6only,
-            // A cookie of 0 means that the record is from a text table. Such a table lacks the backlog limit of a
+            // A cookie of 0 means that the record is from a text table. The text table lacks the backlog limit of a
             // listener.
             queues: (record.cookie != 0).then_some(Queues { receive: record.receive, send: record.send }),
             owner: Owner::Unknown,

@@ -93,7 +93,7 @@ pub(super) fn search_threads_and_io_uring(walk: &mut Walk, search: Search<'_>) -
 }
 
 /// The maximum total size of the `fdinfo` of all io_urings, in bytes. An io_uring counts once for each of its
-/// descriptors. After this limit, the remaining processes count as unreadable.
+/// descriptors. If the limit is reached, the remaining processes count as unreadable.
 const BYTES_OF_RINGS: usize = 512 * 1024 * 1024;
 /// The maximum number of descriptors to read in the tables of threads. Reading so many takes some tenths of a second.
 /// Threads that share the table of their process are not read, so only unusual programs reach this limit.

@@ -53,7 +53,7 @@ pub(super) fn find(strays: &[Stray], named: &[Pid]) -> Vec<Gap> {
     gaps
 }
 
-/// Returns the gap for the processes with Unix sockets that carry descriptors, without the processes in `named`. A
+/// Returns the gap for the processes with Unix sockets that carry descriptors. The processes in `named` are left out. A
 /// socket in transit has no descriptor, so its address cannot be read.
 fn in_flight(mut sockets: Vec<ThreadDescriptor>, named: &[Pid]) -> Option<Gap> {
     sockets.retain(|socket| !named.contains(&socket.pid));

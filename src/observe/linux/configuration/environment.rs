@@ -142,7 +142,7 @@ pub(super) fn options(environment: &[u8], variables: &[&str]) -> Vec<String> {
     options.take(MOST_OPTIONS).map(str::to_owned).collect()
 }
 
-/// Returns the options of a program that its environment variables switch on.
+/// Returns the options that environment variables switch on for a program.
 pub(super) fn opening_options(environment: &[u8], program: &str, cmdline: &[String]) -> Vec<String> {
     let name = without_version(program);
     let runs_flask = || cmdline.iter().any(|word| word.rsplit('/').next() == Some("flask"));

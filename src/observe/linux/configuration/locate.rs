@@ -99,8 +99,8 @@ pub(super) fn wanted(process: &Process) -> Option<ConfigurationFiles> {
         }
         _ => return None,
     };
-    // Redis (`dir`), Squid (`coredump_dir`), Tinyproxy and mongod can change their working directory after they have
-    // read the file. A relative path may then lead to another file.
+    // Redis, Squid, Tinyproxy and mongod can change their working directory after they have read the file. A relative
+    // path may then lead to another file.
     let stays =
         ["nats-server", "gnatsd", "docker-registry", "registry", "java", "dockerd"].contains(&program);
     if !stays && paths.iter().any(|path| !path.starts_with('/')) {

@@ -78,8 +78,8 @@ impl Mounts {
 }
 
 impl Mount {
-    /// Returns whether the mount shows the same files that its parent has at this path. With such mounts, systemd makes
-    /// a directory read-only for a service (`ProtectSystem=`).
+    /// Returns whether the mount shows the same files that its parent has at this path. For example, systemd mounts a
+    /// directory over itself to make it read-only for a service (`ProtectSystem=`).
     fn is_at_its_own_place(&self, parent: &Mount) -> bool {
         let below = self.point.strip_prefix(parent.point.trim_end_matches('/'));
         below.is_some_and(|below| {

@@ -58,8 +58,8 @@ fn parse(bytes: &[u8]) -> Option<Vec<AccessSetting>> {
             let setting = if acl.is_some() { "user default nopass" } else { "protected-mode no" };
             Some((setting, AdmittedClients::Anyone))
         }
-        // Without a password, protected mode refuses other machines. Before Redis 6.2, this is true only if the file
-        // has no `bind`. The version is not known, so a file with `bind` gives no result.
+        // Without a password, protected mode refuses other machines. Before Redis 6.2, protected mode has no effect if
+        // the file has `bind`. The version is not known, so a file with `bind` gives no result.
         _ if is_bound => None,
         _ => Some(("protected-mode yes, without a password", AdmittedClients::Local)),
     };

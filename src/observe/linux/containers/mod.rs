@@ -134,8 +134,8 @@ impl Files<'_> {
         self.root.join(path)
     }
 
-    /// Returns the directories in which Docker has one directory per container. Each is in one of these data
-    /// directories, or in a subdirectory `UID.GID` (for user namespaces) of one of them:
+    /// Returns the directories in which Docker has one directory per container: `containers` in each data directory,
+    /// and in each subdirectory `UID.GID` (for user namespaces). The data directories are:
     /// - the usual data directory
     /// - the data directory of the snap package
     /// - the configured data directory

@@ -96,8 +96,8 @@ pub fn sweep(ports: RangeInclusive<u16>, shown: &mut dyn FnMut() -> Option<Liste
         if !exists(protocol, family) {
             continue;
         }
-        // A reading is soon outdated, and each port that it does not explain must be tried many times. Therefore the
-        // tables are read again for each protocol and family.
+        // A reading of the tables is soon outdated. More ports then seem to be in use without a socket, and each of
+        // them must be tried many times. Therefore the tables are read again for each protocol and family.
         let Some(explained) = shown() else {
             result.unsure += u64::try_from(ports.len()).unwrap_or(u64::MAX);
             continue;

@@ -2,7 +2,7 @@
 //! and netstat2.
 //!
 //! Sockets come and go while a table is read. Therefore a socket is reported only if it is missing in several
-//! consecutive comparisons. In each of them, another source must show the socket both before and after the reading that
+//! consecutive comparisons. In each comparison, another source must show the socket before and after the reading that
 //! lacks it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -185,8 +185,8 @@ struct MissingSocket {
 
 /// Returns the sockets on which the sources differ.
 ///
-/// Every source is read once for `first`, then once for `second`. If a source shows a socket in both, the socket
-/// existed all the time between. Every source that was read in this time must have shown it.
+/// Every source is read once for `first`, then once for `second`. If a source shows a socket both times, the socket
+/// existed in between. Every source that was read in between must have shown it.
 fn differences(first: &[Reading; 3], second: &[Reading; 3]) -> BTreeMap<Key, MissingSocket> {
     let mut missed = BTreeMap::new();
     for (at, (before, after)) in first.iter().zip(second).enumerate() {

@@ -27,7 +27,7 @@ const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
-/// The network namespace of the other end of the link, if that is another namespace.
+/// The network namespace of the other end of the link, if the two ends are in different namespaces.
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_INET_CONF: u16 = 1;
@@ -172,7 +172,7 @@ fn filters(index: u32) -> Option<Filters> {
     has_filter.then_some(found)
 }
 
-/// Returns the ID of the filter's BPF program, if it has one, and the devices to which the filter sends packets.
+/// Returns the ID of the BPF program of a filter, if there is one, and the devices to which the filter sends packets.
 /// Returns `None` if the message is malformed.
 fn filter(message: &[u8]) -> Option<(Option<u32>, Vec<u32>)> {
     let options = attribute(message.get(QUEUE_BODY..)?, TCA_OPTIONS).unwrap_or_default();

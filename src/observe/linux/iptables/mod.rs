@@ -50,8 +50,8 @@ pub(super) fn parse(output: &str, family: Family) -> Vec<(String, FilterTable)> 
     tables
 }
 
-/// Replaces each jump that names a target (such as `LOG`) instead of a chain. It becomes the action of the target, or
-/// an unknown action if the target is not known.
+/// Replaces jumps to targets, such as `LOG`, that are not chains. The jump becomes the action of the target, or an
+/// unknown action if portolan does not know the target.
 fn resolve_targets(table: &mut FilterTable) {
     let names: std::collections::HashSet<String> =
         table.chains.iter().map(|chain| chain.name.clone()).collect();

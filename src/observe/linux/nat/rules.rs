@@ -81,7 +81,7 @@ pub(super) struct Condition {
 }
 
 impl Condition {
-    /// Returns the condition of packets that meet both conditions; `None` if there are no such packets.
+    /// Returns the condition of packets that meet both conditions; `None` if no packet can meet both.
     pub(super) fn and(&self, other: &Condition) -> Option<Condition> {
         let destination = match (&self.destination, &other.destination) {
             (Destination::Anything, one) | (one, Destination::Anything) => one.clone(),

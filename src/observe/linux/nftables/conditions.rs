@@ -83,8 +83,8 @@ fn is_masked(piece: &Piece) -> bool {
     piece.mask.as_ref().is_some_and(|mask| mask.iter().any(|byte| *byte != 0xff))
 }
 
-/// Returns the condition that there is a route back to the client. Clients usually have such a route, through the
-/// interface on which their packets arrive.
+/// Returns the condition that there is a route back to the client. There usually is a route, through the interface on
+/// which the client's packets arrive.
 fn has_route(part: Part, bytes: &[u8], negated: bool) -> FilterCondition {
     let is_zero = bytes.iter().all(|byte| *byte == 0);
     match (is_zero, negated) {

@@ -54,8 +54,8 @@ pub(super) fn read<'d>(expressions: &'d [u8], table: &mut Table<'d, '_>) -> Opti
                 | FilterAction::Continue
                 | FilterAction::Send { is_copy: true, .. }
         );
-        // Expressions after a map of verdicts apply only to packets that the map does not contain. This is not
-        // evaluated.
+        // Expressions after a map of verdicts apply only to packets that the map does not contain. Portolan does not
+        // evaluate this.
         let is_understood = list.peek().is_none() || !matches!(action, FilterAction::Lookup(..));
         let action = if is_understood { action } else { FilterAction::Unknown };
         found.push(&reader.conditions, action);
@@ -204,8 +204,8 @@ impl<'d> Reader<'d, '_, '_> {
             self.load(number(to)?, of_packet(base, offset, length, self.context));
             return Some(Effect::Nothing);
         }
-        // The first two bytes of an IP header contain the class of service. Writing it (`ip dscp set`) does not affect
-        // decisions.
+        // The first two bytes of an IP header contain the class of service. Writing the class of service (`ip dscp
+        // set`) does not affect decisions.
         let is_class_of_service = base == 1 && offset.saturating_add(length.into()) <= 2;
         Some(if is_class_of_service { Effect::Nothing } else { Effect::Action(FilterAction::Unknown) })
     }

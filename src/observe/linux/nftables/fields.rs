@@ -58,7 +58,7 @@ impl Part {
     }
 }
 
-/// The facts about a rule's packets that follow from its earlier conditions.
+/// The facts that the earlier conditions of a rule imply about its packets.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Context {
     /// The family of all packets, if they are all of one family.

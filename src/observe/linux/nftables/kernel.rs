@@ -137,8 +137,8 @@ fn has_rules(list: &[u8]) -> bool {
 }
 
 /// Returns whether the kernel answers messages about netfilter. If so, the list of netlink sockets contains the
-/// kernel's own socket of this protocol (12, `NETLINK_NETFILTER` in linux/netlink.h). Also returns true if the list
-/// cannot be read.
+/// kernel's socket of the protocol 12 (`NETLINK_NETFILTER` of linux/netlink.h). Also returns true if the list cannot be
+/// read.
 fn has_netfilter_messages() -> bool {
     const LARGEST: usize = 1 << 20;
     let Ok(text) = read_records("/proc/thread-self/net/netlink", LARGEST) else { return true };

@@ -1,4 +1,4 @@
-//! Converts the rules of nftables (linux/netfilter/nf_tables.h), and those of iptables that the kernel stores in
+//! Converts the rules of nftables (linux/netfilter/nf_tables.h). The kernel also stores rules of iptables as rules of
 //! nftables.
 //!
 //! In the kernel, a rule is a program of expressions. They load fields of a packet into registers, and compare the
@@ -281,8 +281,8 @@ fn finish((family, name): Key<'_>, table: TableData<'_>) -> FilterTable {
     finished
 }
 
-/// Replaces the rules of a table that filters frames with one rule. Its action is unknown, because portolan does not
-/// evaluate frames. If no rule can drop a frame, the table becomes empty.
+/// Replaces the rules of a table that filters frames with one rule. The action of this rule is unknown, because
+/// portolan does not evaluate frames. If no rule can drop a frame, the table becomes empty.
 fn replace_by_unknown(table: &mut FilterTable, family: &str, name: &str) {
     let drops = |chain: &FilterChain| {
         chain.base.as_ref().is_some_and(|base| base.drops)

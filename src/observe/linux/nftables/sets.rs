@@ -104,7 +104,7 @@ impl<'d> Sets<'d> {
         self.raw.get(set)
     }
 
-    /// Returns the elements of a set. Their keys consist of these fields.
+    /// Returns the elements of a set. `key` has the fields of which the keys of the elements consist.
     pub(super) fn elements(&mut self, set: &'d [u8], key: &Key, data: Data, links: &Links) -> FilterElements {
         let wanted = (set, key.clone(), data);
         if let Some(name) = self.known.get(&wanted) {

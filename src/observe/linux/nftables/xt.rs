@@ -189,7 +189,7 @@ fn any_bit(field: FilterField, mask: u64, negated: bool) -> FilterCondition {
     FilterCondition::Masked { field, mask, value: 0, negated: !negated }
 }
 
-/// Converts the bits of a connection's state to the bits of nftables. Some of them differ
+/// Converts the bits of a connection's state to the bits of nftables. Some bits differ
 /// (linux/netfilter/xt_conntrack.h).
 fn state_bits(bits: u32, untracked: u32) -> u64 {
     const SOURCE_TRANSLATED: u32 = 1 << 6;

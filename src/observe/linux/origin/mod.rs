@@ -1,11 +1,11 @@
-//! Finds the users who can replace a file. The owner, the mode and the access control list decide, both of the file and
-//! of each directory above it.
+//! Finds the users who can replace a file. The answer depends on the owner, the mode and the access control list of the
+//! file and of each directory above it.
 //!
 //! No file is opened for reading. Every path is followed from the root directory of the process that runs the file. Two
 //! files are the same only if device and inode are equal, regardless of their names.
 //!
-//! A group with write permission counts as a user: a file of `root:www-data` with mode 0775 is only as safe as the web
-//! server. The groups of administrators ([`ADMINISTRATORS`]) do not count.
+//! A group with write permission counts as a user. For example, a file of `root:www-data` with mode 0775 is only as
+//! safe as the web server. The groups of administrators ([`ADMINISTRATORS`]) do not count.
 //!
 //! In a sticky directory, a group cannot replace the files of other users. But a world-writable directory counts as
 //! open to all users even if it is sticky, because any user could have created the file. If only some users can enter a

@@ -1,5 +1,5 @@
-//! Proves from change times of inodes that a program is still the file that dpkg installed. Its checksum then need not
-//! be calculated.
+//! Proves from change times of inodes that a program is still the file that dpkg installed. If so, its checksum need
+//! not be calculated.
 //!
 //! dpkg installs all files of a package in one run, and then writes their list. If the inode of a program last changed
 //! in this run, the program has not changed since.
@@ -55,7 +55,7 @@ impl ChangeTime {
 pub(super) struct Installation {
     /// The time at which dpkg wrote the list of files.
     end: ChangeTime,
-    /// The mount of the other files.
+    /// The mount of the package's other files.
     mount: u64,
 }
 

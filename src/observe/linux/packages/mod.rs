@@ -43,8 +43,8 @@ struct Thoroughness {
 const AUDIT: Thoroughness = Thoroughness { limit: Duration::from_secs(30), verifies: true };
 /// The limits for `explain` and cards. Both are useful even without the name of the package, so they do not wait long.
 const NAMES_ONLY: Thoroughness = Thoroughness { limit: Duration::from_secs(2), verifies: false };
-/// The number of root directories that are searched at the same time. So a directory that does not answer does not
-/// delay the others.
+/// The number of root directories that are searched at the same time, so that one blocked directory does not delay the
+/// others.
 const WORKERS: usize = 4;
 
 /// A file, as a package records it.

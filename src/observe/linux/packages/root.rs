@@ -36,8 +36,8 @@ pub(super) struct MountedStat {
     pub(super) mount: u64,
 }
 
-/// The directories that are links into `/usr`. For such a directory, a package can list `/bin/x` although the program
-/// is `/usr/bin/x`.
+/// The directories that are links into `/usr`. If `bin` is one of them, a package can list `/bin/x` although the
+/// program is `/usr/bin/x`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layout {
     pub(super) merged: Vec<&'static str>,

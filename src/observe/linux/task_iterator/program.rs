@@ -332,8 +332,8 @@ pub(super) fn of_files(layout: &Layout, level: u32, wanted: Option<RawFd>) -> Ve
     }
     program.jump(Label::Write);
     program.label(Label::NoSocket);
-    // The superblock is read from the mount, not from the inode. Many files share a mount, so it is more often in the
-    // processor's cache.
+    // The superblock is read from the mount, not from the inode. Many files share a mount, so the mount is more often
+    // in the processor's cache.
     program.load8(R1, R7, layout.file_mount);
     program.load8(R1, R1, layout.mount_superblock);
     program.load8(R1, R1, layout.superblock_magic);
