@@ -124,8 +124,7 @@ fn check(args: &DiffArgs, common: &CommonArgs) -> Result<()> {
 fn scan_like(common: &CommonArgs, before: &Snapshot) -> Result<Snapshot> {
     let asked = if common.netns.is_some() { namespaces(common) } else { before.scope.namespaces.clone() };
     let part = common.scope.unwrap_or(before.scope.part);
-    // Only root can read hidden processes. The search for them tries every pid, and would take most of the time of this
-    // command.
+    // Only root can read hidden processes. For other users, the slow search for hidden processes is skipped.
     let packages = before.scope.packages && !observe::rights().needs_sudo;
     let scope = Scope { namespaces: asked, details: true, packages, part, ..Scope::default() };
     let mut snapshot = observe(&scope).map_err(Error::msg)?;

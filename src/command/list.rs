@@ -240,9 +240,9 @@ pub(super) fn parsed(
 pub(super) struct MatchedEntries {
     /// Whether each entry matches, in the order of the entries.
     pub(super) keep: Vec<bool>,
-    /// The number of entries that are left out because the filters need facts that are not known.
+    /// The indices of the targets that matched.
     pub(super) matched: HashSet<usize>,
-    /// The number of entries that are left out because too little is known about them to apply the filters.
+    /// The number of entries that are left out because the filters need facts that are not known.
     pub(super) undecided: usize,
 }
 
@@ -251,10 +251,9 @@ pub(super) struct MatchedEntries {
 pub(super) enum MatchMode {
     /// Sockets in the states of the scope.
     Sockets,
-    /// The sockets of the scope. If the user names a port by number, sockets in other states that occupy this port can
-    /// match too.
+    /// Only listeners, regardless of the scope.
     Listeners,
-    /// The sockets of the scope. If the user names a port by number, sockets in other states that occupy the port can
+    /// The sockets of the scope. If the user names a port by number, sockets in other states that occupy this port can
     /// match too.
     Numbers,
     /// Every socket that prevents a program from binding a target.
@@ -287,8 +286,8 @@ pub(super) fn matched_entries(
     matched_entries
 }
 
-/// Returns whether the user named a port by number. Returns false if an option selects connections, states, or a scan
-/// without processes.
+/// Returns whether the user named a port by number. Returns false if an option selects connections or states, or skips
+/// the processes.
 fn names_numbers(args: &ScanArgs, selection: &Selection) -> bool {
     !args.all && !args.no_holders && selection.states().next().is_none() && selection.names_numbers()
 }
@@ -386,7 +385,7 @@ fn filter_scope(args: &FilterArgs, selection: &Selection) -> Scope {
     }
     let states: Vec<State> = selection.states().collect();
     if states.iter().any(|state| !state.is_judged()) {
-        // Listeners are scanned too, because without them the direction of a connection is not known.
+        // Listeners are scanned too, because they show the direction of a connection.
         scope.states.extend(states);
     } else if !states.is_empty() {
         scope.states = states;

@@ -116,8 +116,8 @@ fn prepare(
                 Prepared { filter, registry, report, caller, matched, processes, places, dependents };
             return Ok(Ok(Box::new(prepared)));
         }
-        // The plan is checked before the processes are opened. Its error names the listener, but an error of `open`
-        // names only a pid.
+        // The plan is checked before the processes are opened, because its error is clearer: it names the listener, and
+        // an error of `open` names only a pid.
         plan(&report, &matched, &caller)?;
         processes.open(owners)?;
     }
@@ -128,7 +128,7 @@ pub(super) fn prepare_row(entry: &Entry, registry: Registry, common: &CommonArgs
     let local = &entry.socket.local;
     let other = entry.other_address().map(|address| Endpoint { address, ..local.clone() });
     let targets = [Some(local), other.as_ref()].into_iter().flatten().map(ToString::to_string).collect();
-    // Another program may listen at the same address. So the filter also names the processes.
+    // Another program may now listen at the same address. So the filter also names the processes.
     let pids: Vec<String> = entry.socket.owner.pids().iter().map(ToString::to_string).collect();
     let values = if pids.is_empty() { Vec::new() } else { vec![("pid", pids)] };
     let filter = FilterArgs { targets, fields: FieldArgs { values }, ..FilterArgs::default() };
@@ -146,8 +146,8 @@ impl Prepared {
         plan(&self.report, &self.matched, &self.caller)
     }
 
-    /// Scans again, because the user may have taken some time to answer. If nothing listens any more, returns this
-    /// scan.
+    /// Scans again, because the user may have taken some time to answer. Returns this scan if nothing listens any more,
+    /// and otherwise `None`.
     fn check_again(&self, common: &CommonArgs) -> Result<Option<Box<NothingListens>>> {
         let selection = selection(&self.filter, self.registry, common)?;
         let (report, matched) = scan(&selection, self.registry, common)?;
@@ -190,8 +190,8 @@ impl Prepared {
         Ok(())
     }
 
-    /// Executes the plan without output, and returns the result in one or two sentences. The error names the processes
-    /// that have not ended. Only SIGKILL can end them.
+    /// Executes the plan without output, and returns the result in one or two sentences. The error has the processes
+    /// that have not ended after SIGTERM. Only SIGKILL can end them.
     pub(super) fn end_quietly(&self, force: Force, common: &CommonArgs) -> Result<String, StillRunning> {
         let free = |places: &[String]| watch::is_free_in_time(&until_free(places), common);
         let named = self.named().unwrap_or_default();
@@ -267,7 +267,7 @@ fn scan(selection: &Selection, registry: Registry, common: &CommonArgs) -> Resul
     let matched = list::matched_entries(&report, &scope, selection, MatchMode::Listeners);
     let mut named = report.entries.iter().zip(&matched.keep).filter(|(_, keep)| **keep);
     if named.any(|(entry, _)| entry.socket.owner == Owner::Hidden) {
-        // The refusal can then name the probable owner.
+        // With the probable owner, the refusal can name a program.
         infer_owners(&mut report, |_| true, common);
     }
     Ok((report, matched))
@@ -408,8 +408,8 @@ fn listed(pids: &[Pid]) -> String {
     pids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Sends SIGTERM to the parent processes first, then to the remaining owners. Returns whether all owners have ended in
-/// time.
+/// Sends SIGTERM to the parent processes first, and then to the remaining owners. Returns whether all owners have ended
+/// in time.
 fn have_ended_after_sigterm(pids: &[Pid], owners: &[Pid], processes: &Processes) -> Result<bool> {
     let end = Instant::now() + PATIENCE;
     let terminate = |pids: &[Pid]| {
