@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags, RawDir, openat, readlinkat};
 
-/// Returns whether a process has a deleted file open that was at `path` or below it. Also returns true if the
+/// Returns whether a process still has a file open that was deleted at `path` or below it. Also returns true if the
 /// descriptors of the process cannot be read.
 pub(super) fn has_deleted_file_open(process: &OwnedFd, path: &[u8]) -> bool {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

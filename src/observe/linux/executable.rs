@@ -26,7 +26,7 @@ const THREADS: usize = 64;
 pub(super) struct ProgramFiles {
     pub exe: Option<Exe>,
     pub origin: Option<Origin>,
-    /// If a loader runs the program: the path of the loader, and the command line of the program.
+    /// The path of the loader and the command line of the program, if a loader runs the program.
     pub loaded_by: Option<(String, Vec<String>)>,
     pub script: Option<Script>,
     /// Other files with code that are less trustworthy than the program file and the script.

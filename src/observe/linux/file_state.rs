@@ -5,8 +5,8 @@ use rustix::fs::Stat;
 use super::tree::{Tree, is_same};
 use crate::model::ExeState;
 
-/// Returns the path and the state of the file that the kernel names `target`. The kernel appends " (deleted)" to the
-/// name of a deleted file. The name of an existing file can have the same ending.
+/// Returns the path and the state of a file. `target` is the name of the file from the kernel. For a deleted file, the
+/// name ends in " (deleted)". The name of an existing file can have the same ending.
 pub(super) fn path_and_state<'t>(
     tree: &Tree,
     target: &'t [u8],

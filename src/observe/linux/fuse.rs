@@ -1,4 +1,5 @@
-//! Finds the users who mounted FUSE file systems. The user decides what the files in the file system contain.
+//! Finds the users who mounted FUSE file systems. The user who mounted a FUSE file system decides what its files
+//! contain.
 
 use std::ffi::CString;
 

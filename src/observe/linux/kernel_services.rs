@@ -88,7 +88,7 @@ const SET_PORTS: [&str; 3] = [
 ];
 const AFS: PortRange = PortRange { low: 7001, high: 7001 };
 
-/// The devices of a namespace, and the ports of tunnels without a port attribute on a device.
+/// The devices of a namespace, and the ports of its WireGuard, FOU and L2TP tunnels.
 pub(super) type Devices = (Vec<Link>, Vec<u16>);
 
 pub(super) fn devices() -> Devices {

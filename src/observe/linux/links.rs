@@ -90,9 +90,9 @@ pub(super) fn is_local(address: IpAddr) -> Option<bool> {
     }
 }
 
-/// Returns whether a routing rule of this address family uses a table other than the three default tables. The rule can
-/// depend on the incoming device, the source or the mark of a packet, so the answer of [`is_local`] is then not
-/// certain. Also returns true if the kernel does not answer.
+/// Returns whether a routing rule of this address family uses a table other than the three default tables. If so, the
+/// answer of [`is_local`] is not certain, because the rule can depend on the incoming device, the source or the mark of
+/// a packet. Also returns true if the kernel does not answer.
 pub(super) fn has_further_rules(address: IpAddr) -> bool {
     let mut body = [0; RULE_BODY];
     body[0] = if address.is_ipv4() { AF_INET } else { AF_INET6 };

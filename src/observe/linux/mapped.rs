@@ -51,7 +51,8 @@ struct Mapping {
     path: Vec<u8>,
 }
 
-/// The mount namespace, the root directory of the process, and the file: its device and inode, and its path.
+/// The mount namespace, the root directory of the process, the device and inode of the file as text, and the path of
+/// the file.
 type Key = (u64, (u64, u64), String, Vec<u8>);
 
 /// Judges mapped files and caches the results, because most processes map the same libraries.

@@ -185,7 +185,7 @@ fn scan(scope: &Scope) -> Result<ScanResult, Error> {
     if scope.processes {
         containers::name_published(&mut sockets);
     }
-    // A plain table does not show the ID of the host. Without calculating it, a short listing takes 1% less time.
+    // A plain table does not show the ID of the host. Its calculation would take 1% of the time of a short listing.
     let is_detailed = scope.details || scope.packages;
     let snapshot = Snapshot {
         schema: SNAPSHOT_SCHEMA.to_owned(),

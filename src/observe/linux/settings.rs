@@ -109,7 +109,7 @@ pub(super) fn privileged() -> bool {
 /// The socket on which a Docker daemon accepts commands (docs.docker.com, "dockerd").
 const DOCKER: &str = "/var/run/docker.sock";
 
-/// Returns what the user may do without `sudo`. Root never needs `sudo`, even in a container that lacks the
+/// Returns what the user may do without `sudo`. Root never needs `sudo`, even in a container without the needed
 /// capabilities.
 pub(in crate::observe) fn rights() -> Rights {
     let may_use_docker = accessat(CWD, DOCKER, Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS).is_ok();

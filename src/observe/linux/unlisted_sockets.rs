@@ -1,7 +1,7 @@
 //! Searches for sockets that are in no table. Their network namespace has no process, mount or descriptor, and cannot
 //! be entered.
 //!
-//! To read the address of a socket, its descriptor is duplicated for a moment.
+//! Portolan duplicates the descriptor of a socket for a moment to read the address of the socket.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The Windows calls for which no used crate has a safe wrapper. All `unsafe` code for Windows is in this file.
+//! The Windows calls for which no dependency has a safe wrapper. All `unsafe` code for Windows is in this file.
 
 #![allow(unsafe_code, reason = "these are calls of the system; a comment at each says why it is sound")]
 

@@ -16,7 +16,7 @@ const MOST_CONDITIONS: usize = 64;
 /// The maximum length, in characters, of the text of the deciding rule.
 const LONGEST_TEXT: usize = 60;
 
-/// The first rule whose conditions are all met applies.
+/// An access rule. The first rule whose conditions are all met applies.
 struct Rule {
     allows: bool,
     /// The client addresses to which the rule applies.

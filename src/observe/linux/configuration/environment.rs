@@ -26,7 +26,7 @@ const OPENING: [(&str, &str, &str); 5] = [
     ("python", "FLASK_DEBUG", "--debug"),
     ("filebrowser", "FB_NOAUTH", "--noauth"),
     ("rclone", "RCLONE_RC_NO_AUTH", "--rc-no-auth"),
-    // Variables of git that contain settings.
+    // Git reads settings from these variables.
     ("git-daemon", "GIT_CONFIG_PARAMETERS", RECEIVE_PACK),
     ("git-daemon", "GIT_CONFIG_KEY_", RECEIVE_PACK),
 ];

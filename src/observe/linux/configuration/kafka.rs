@@ -38,7 +38,7 @@ pub(super) fn kafka(bytes: &[u8]) -> Vec<AccessSetting> {
     access.take(MOST_LISTENERS).collect()
 }
 
-/// Real brokers have two to five listeners.
+/// The maximum number of listeners. Real brokers have two to five.
 const MOST_LISTENERS: usize = 64;
 
 #[cfg(test)]

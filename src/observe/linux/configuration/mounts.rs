@@ -14,7 +14,7 @@ struct Mount {
     id: u64,
     parent: u64,
     device: String,
-    /// The path, within its file system, of the mounted directory or file.
+    /// The path of the mounted directory or file within its file system.
     root: String,
     point: String,
     /// The top directory of the file system: `/`, or a subvolume of btrfs.

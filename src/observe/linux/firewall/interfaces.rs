@@ -181,7 +181,7 @@ fn filter(message: &[u8]) -> Option<(Option<u32>, Vec<u32>)> {
     Some((attribute(options, TCA_BPF_ID).and_then(|id| number(id, 0)), sends_to))
 }
 
-/// Finds the devices to which actions `mirred` send packets. Each kind of filter stores its actions in a different
+/// Finds the devices to which the actions `mirred` send packets. Each kind of filter stores its actions in a different
 /// attribute, so all attributes are searched.
 fn find_targets(bytes: &[u8], depth: usize, found: &mut Vec<u32>) {
     if attribute(bytes, TCA_ACT_KIND).map(text).as_deref() == Some("mirred") {

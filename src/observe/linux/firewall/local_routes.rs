@@ -1,5 +1,5 @@
-//! Reads the routes that make this machine accept packets for addresses that no interface has (`ip route add local`;
-//! linux/rtnetlink.h).
+//! Reads the local routes for addresses that no interface has (`ip route add local`; linux/rtnetlink.h). Because of
+//! these routes, this machine accepts packets for the addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -106,7 +106,8 @@ mod tests {
         assert_eq!(local_route(&[AF_INET, 8, 0, 0]), None);
     }
 
-    /// The routes of this machine can be parsed. No interfaces are given, so the routes of their addresses are included.
+    /// The routes of this machine can be parsed. No interfaces are given, so the routes for the addresses of interfaces
+    /// are included too.
     #[test]
     fn the_routes_of_this_namespace() {
         let routes = list(&[]);

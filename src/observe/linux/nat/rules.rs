@@ -207,8 +207,8 @@ struct Walk {
     unclear: BTreeSet<String>,
 }
 
-/// The packets that earlier rules have already translated, by destination. Look-ups must be fast, because a table can
-/// have 10,000 destinations.
+/// The packets that earlier rules have already translated, grouped by destination. Look-ups must be fast, because a
+/// table can have 10,000 destinations.
 #[derive(Default)]
 struct Taken {
     single: HashMap<IpAddr, Vec<Condition>>,

@@ -13,8 +13,8 @@ const AT_MOST: u32 = 3;
 const ABOVE: u32 = 4;
 const AT_LEAST: u32 = 5;
 
-/// Returns the condition that the fields have the values of any of the keys. With `negated`, they must have the values
-/// of none of the keys.
+/// Returns the condition that the values of the fields are equal to one of the keys. With `negated`, they must differ
+/// from every key.
 pub(super) fn within(
     fields: Vec<FilterField>,
     keys: impl IntoIterator<Item = Vec<FilterValue>>,
@@ -119,8 +119,7 @@ fn piece_value(piece: &Piece, bytes: &[u8], links: &Links) -> FilterValue {
     if piece.part.form != Form::Address || !is_prefix(mask) {
         return FilterValue::Unknown;
     }
-    // The mask sets the other bits of the address to zero. So if one of these bits is set in the bytes, they never
-    // match.
+    // The mask sets the other bits of the address to zero. So bytes in which one of these bits is set never match.
     if bytes.iter().zip(mask).any(|(byte, mask)| byte & !mask != 0) {
         return FilterValue::Unknown;
     }

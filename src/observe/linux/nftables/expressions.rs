@@ -308,7 +308,7 @@ impl<'d> Reader<'d, '_, '_> {
         if let Some(to) = to {
             let mapping = Mapping { key, set, condition: self.conditions.len() };
             self.registers.store(to, data_length.max(1), Some(Content::Mapped(mapping)));
-            // If the map does not contain the key, the rule ends. So there must be a condition.
+            // If the map does not contain the key, the rule ends. So the rule gets a condition.
             self.conditions.push(FilterCondition::Unknown);
             return Some(Effect::Nothing);
         }

@@ -24,7 +24,7 @@ pub(super) enum Content<'d> {
 pub(super) struct Mapping<'d> {
     pub(super) key: Key,
     pub(super) set: &'d [u8],
-    /// The index of the condition that the map contains the key.
+    /// The index of a condition, which is that the map contains the key.
     pub(super) condition: usize,
 }
 

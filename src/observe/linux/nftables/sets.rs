@@ -32,7 +32,7 @@ pub(super) enum Data {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Source<T> {
     Rule(T),
-    /// At this offset in the data of an element.
+    /// The value is at this offset in the data of an element.
     Element(usize),
 }
 

@@ -1,4 +1,4 @@
-//! Finds the new destination of a rule that translates addresses, in constants and maps.
+//! Finds the new destination of a rule that translates addresses. The destination is a constant or comes from a map.
 
 use super::attributes::{attributes, number, number_or_zero};
 use super::conditions::is;

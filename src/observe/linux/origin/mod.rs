@@ -171,15 +171,15 @@ impl Origins {
         Some(Origin { uid: Some(uid), ..Origin::of(OriginKind::User) })
     }
 
-    /// Returns whether the process and portolan have different mounts, and the running file is not at `path` for
-    /// portolan.
+    /// Returns whether the process and portolan have different mounts, and portolan does not see the running file at
+    /// `path`.
     pub(super) fn is_in_other_tree(&self, tree: &Tree, path: &[u8], running: &Stat) -> bool {
         let Some(own) = self.own().filter(|own| own.namespace != tree.namespace) else { return false };
         !own.stat(path).is_ok_and(|host| is_same(&host, running))
     }
 
-    /// Returns whether `path` leads to another file for portolan than for the process, because their mounts differ. Both
-    /// must have the same root directory.
+    /// Returns whether `path` leads to another file for portolan than for the process, because their mounts differ.
+    /// Returns false if the two have different root directories.
     fn is_another_on_the_host(&self, tree: &Tree, path: &[u8], file: &Stat) -> bool {
         let Some(own) = self.own().filter(|own| own.namespace != tree.namespace) else { return false };
         own.root_id == tree.root_id && own.stat(path).is_ok_and(|host| !is_same(&host, file))
@@ -204,8 +204,8 @@ impl Origins {
         }
     }
 
-    /// Returns who can enter a directory that is not open to all users. Returns `None` if its owner has no ID in this
-    /// user namespace.
+    /// Returns who can enter a directory that is not open to all users. Returns `None` if the owner of the directory
+    /// has no ID in this user namespace.
     fn entrants(&self, tree: &Tree, path: &CStr, stat: &Stat) -> Option<Entrants> {
         let has_group = Mode::from_raw_mode(stat.st_mode).contains(Mode::XGRP);
         let is_other = |gid: u32| gid != 0 && !self.administrators().contains(&gid);

@@ -1,4 +1,4 @@
-//! Tests with real files who can replace a file.
+//! Tests of the users who can replace a file, with real files.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};

@@ -23,8 +23,8 @@ pub(super) enum Checksum {
     Sha256([u8; 32]),
 }
 
-/// Returns the checksums of a program, by the algorithms of `wanted`. The file is opened through a process, because its
-/// path may now lead to another file.
+/// Returns the checksums of a program, one for each algorithm in `wanted`. The file is opened through a process,
+/// because its path may now lead to another file.
 pub(super) fn of_program(program: &RunningFile, wanted: &[&Checksum]) -> Result<Vec<Checksum>, String> {
     let opened = program.pids.iter().find_map(|pid| {
         let process = process::open(*pid).ok()?;

@@ -155,7 +155,7 @@ fn diversions<'d>(text: &'d [u8], layout: &Layout) -> Vec<Diversion<'d>> {
     threes.iter().map(diversion).collect()
 }
 
-/// Returns the searched paths in the list of a package, each with the index of its file.
+/// Returns the paths of `searches` that are in the list of a package, each with the index of its file.
 fn listed<'d>(
     list: &[u8],
     package: &str,

@@ -47,7 +47,7 @@ const NAMES_ONLY: Thoroughness = Thoroughness { limit: Duration::from_secs(2), v
 /// others.
 const WORKERS: usize = 4;
 
-/// A file, as a package records it.
+/// What a package records about a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct PackagedFile {
     package: String,

@@ -38,8 +38,8 @@ pub(super) struct Layout {
     pub task_leader: i16,
     pub task_pid: i16,
     pub task_namespaces: i16,
-    /// The offset of `io_uring` in a task, and the offset of the head of the list in `io_uring`. `None` if the kernel
-    /// has no io_uring.
+    /// The offset of `io_uring` in a task, and the offset in `io_uring` of the head of its list of instances. `None` if
+    /// the kernel has no io_uring.
     pub task_rings: Option<[i16; 2]>,
     pub namespaces_net: i16,
     pub net_inode: i16,

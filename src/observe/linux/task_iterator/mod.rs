@@ -181,7 +181,7 @@ fn read_tasks(iterator: &OwnedFd, layout: &Layout, walk: &mut Walk) -> Result<Op
     Ok(level.map(|level| TasksRead { level, owners: is_finished.then_some(owners) }))
 }
 
-/// The part of the answer of the iterator over tasks that is not stored in the walk.
+/// The answer of the task iterator, without the parts that are stored in the walk.
 struct TasksRead {
     /// The level of portolan's pid namespace.
     level: u32,

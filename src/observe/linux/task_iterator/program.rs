@@ -307,8 +307,7 @@ pub(super) fn wanted(inodes: impl Iterator<Item = u64>) -> Vec<u8> {
 }
 
 /// Returns the program for descriptors. It reports files whose link must be read, and the sockets in the array
-/// `wanted`. Without an array, it reports all sockets. The reported pids are those of the pid namespace at this
-/// `level`.
+/// `wanted`. Without an array, it reports all sockets. The reported pids belong to the pid namespace at this `level`.
 pub(super) fn of_files(layout: &Layout, level: u32, wanted: Option<RawFd>) -> Vec<u64> {
     const INODE: i16 = -32;
     const PROCESS: i16 = -24;
