@@ -56,8 +56,7 @@ pub struct ListenerState {
     /// The destination of a port that a rule of the kernel forwards: `10.0.0.2:80 (container shop-web)`.
     #[serde(skip)]
     pub forwards_to: Option<String>,
-    /// The programs of the listener, each once. A program is given as the path of its file or, if the path is not
-    /// known, as its name.
+    /// The paths of the program files, each once. A program with an unknown path is listed by its name.
     pub programs: Vec<String>,
     /// The scripts of interpreters and the arguments of relays (such as socat), each once.
     pub runs: Vec<String>,
@@ -67,8 +66,7 @@ pub struct ListenerState {
     pub user: Option<String>,
     /// The user who created the socket, by name, or by number if the user has no name.
     pub creator: Option<String>,
-    /// The findings, with their severity, because of which the change is `weakened`. Empty for the other kinds of
-    /// change.
+    /// The findings that make the change `weakened`, with their severities. Empty for the other kinds of change.
     #[serde(skip)]
     pub findings: Vec<String>,
 }
@@ -148,7 +146,7 @@ impl ListenerState {
         }
     }
 
-    /// Returns the findings because of which the change is `weakened`, without a full stop.
+    /// Returns the findings that make the change `weakened`, without a full stop.
     pub(crate) fn findings(&self) -> String {
         match self.findings[..] {
             [] => "no such finding".to_owned(),
@@ -204,10 +202,11 @@ pub struct BaselineChange {
     pub after: Option<ListenerState>,
     /// Whether the socket is transient: it may belong to a client that waits for a reply.
     pub passing: bool,
-    /// Whether the missing listener certainly did not exist. This is certain if the scan that did not find the listener
-    /// saw every socket.
+    /// Whether the listener was certainly absent before it appeared, or after it vanished. This is certain if the scan
+    /// without the listener saw every socket.
     pub sure: bool,
-    /// Whether both listeners are only probably one service. A process was not visible, but unit and user are the same.
+    /// Whether the listeners before and after the change are only probably one service. A process was not visible, but
+    /// unit and user are the same.
     #[serde(skip)]
     pub is_probable: bool,
 }
@@ -272,7 +271,7 @@ impl FindingFacts for BaselineChange {
                 was.findings(),
                 is.findings()
             ),
-            // A comparison never makes this case: every kind of change has the listeners that its sentence names.
+            // This case never occurs, because each kind of change has the listeners that its sentence names.
             (kind, ..) => format!("The listener {} since {when}.", kind.name()),
         };
         if let Some(evidence) = self.match_evidence() {

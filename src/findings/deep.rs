@@ -60,7 +60,7 @@ impl FindingKind for Disagreement {
     const SEVERITIES: &'static [Severity] = &[Severity::Notice, Severity::Warning];
 
     /// Returns notice if only netstat2 does not show the socket, otherwise warning. netstat2 reads the same list of the
-    /// kernel as another source, but with a parser of its own.
+    /// kernel (`sock_diag`) as portolan itself, but with another parser.
     fn severity(&self) -> Severity {
         if self.missing_from == [Source::Netstat2] { Severity::Notice } else { Self::INFO.severity }
     }

@@ -40,12 +40,11 @@ pub struct Impostor {
     pub found: Vec<UnknownProcess>,
     /// The reason why an unknown program on this port is suspicious.
     pub why: &'static str,
-    /// The users who can replace the file that a process runs. Of several files, the file that the most users can
-    /// replace counts.
+    /// The users who can replace the file that a process runs. Among several processes, the most replaceable file
+    /// counts.
     #[serde(skip)]
     pub file: ReplaceableBy,
-    /// The kind of program that the process name suggests. Of several kinds, the lowest
-    /// counts.
+    /// The kind of program that the process name suggests. Among several processes, the lowest kind counts.
     #[serde(skip)]
     pub fitting_name: FittingName,
     /// A file of code that the process has loaded, and that a user who is not root can replace.
@@ -83,7 +82,7 @@ impl FindingKind for Impostor {
     /// - critical if any user can replace the program
     /// - critical if a user who is not root can replace the program, and its name does not fit the port
     /// - notice if only root can replace the program, and its command line names a known server
-    /// - otherwise warning: people run servers from their home directories
+    /// - otherwise warning, because people run servers from their home directories
     fn severity(&self) -> Severity {
         match (self.file, self.fitting_name) {
             (ReplaceableBy::Anyone, _) | (ReplaceableBy::User, FittingName::None) => Severity::Critical,
@@ -365,7 +364,7 @@ impl FindingKind for HiddenProcess {
     }
 }
 
-/// An unknown program that other machines can reach, on a guarded port or from a file that a user can replace.
+/// An unknown program that other machines can reach. Its port is guarded, or a user can replace its file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unfamiliar {
     pub found: Vec<UnknownProcess>,

@@ -9,7 +9,7 @@ use crate::model::Severity;
 /// No rule of the policy allows the listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unexpected {
-    /// The ID of the nearest rule. Of all rules, this rule has the fewest conditions that the listener does not meet.
+    /// The ID of the nearest rule: the rule with the fewest conditions that the listener does not meet.
     pub nearest: Option<String>,
     /// The conditions of the nearest rule that the listener does not meet, one phrase for each: `user is root, not
     /// postgres`.

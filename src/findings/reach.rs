@@ -146,8 +146,8 @@ impl Exposed {
         format!("{subject}{}", uncapitalized(&self.consequence()))
     }
 
-    /// Returns the fix. If a configuration file is the evidence, or was ignored because it was changed, the text names
-    /// the file first.
+    /// Returns the fix. If a configuration file is the evidence, the text first says what the file sets. If the file
+    /// was changed and therefore ignored, the text first says this.
     pub fn closing(&self) -> String {
         let fix = format!("Fix: {}", sentence(&self.remedy));
         if let Some(path) = &self.changed_configuration {
@@ -286,7 +286,7 @@ fn has_condition(outsider_gets: &str) -> bool {
         .any(|begin| outsider_gets.to_lowercase().contains(begin))
 }
 
-/// A published port: the kernel answers without a socket, because a rule forwards the traffic of the port.
+/// A published port. It has no socket, because a rule of the kernel forwards its traffic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Published {
     #[serde(skip)]

@@ -48,7 +48,7 @@ impl DeadRegistration {
     }
 }
 
-/// Returns the reason of a curated row as a sentence, with the page that confirms it.
+/// Returns the reason of a curated row as a sentence, with the page that confirms the row.
 pub(crate) fn reason_with_source(reason: &str, confidence: Confidence, source: Option<&str>) -> String {
     match (confidence, source) {
         (Confidence::Confirmed, Some(source)) => format!("{} ({source}).", reason.trim_end_matches('.')),
@@ -148,10 +148,10 @@ pub struct Ephemeral {
     pub kernel_range: Option<PortRange>,
     /// Whether the port lies in IANA's dynamic range, 49152 to 65535.
     pub iana_dynamic: bool,
-    /// Whether the port is odd (Linux, TCP). `None` if this says nothing about the origin of the port.
+    /// Whether the port is odd (Linux, TCP). `None` if this does not show how the port was chosen.
     pub odd: Option<bool>,
-    /// Whether the kernel may pick this port for `bind` with port 0. The kernel prefers either even or odd ports. If
-    /// false, the program probably chose the port. `None` if this is not known.
+    /// Whether the kernel may pick this port for `bind` with port 0. If false, the kernel prefers ports of the other
+    /// parity, so the program probably chose the port. `None` if this is not known.
     pub kernel_would_pick: Option<bool>,
 }
 

@@ -6,8 +6,8 @@ use super::text::{FEW, first_of};
 use super::{Difference, FindingFamily, FindingInfo, FindingKind, OnLoopback, OtherSocket, Processes};
 use crate::model::{Device, Pid, PortRange, Protocol, Severity};
 
-/// Of two listeners on one port, one has a specific address. It takes traffic from another program's listener on the
-/// wildcard address. Both listeners have this finding.
+/// A listener on a specific address takes traffic from another program's listener on the wildcard address of the same
+/// port. Both listeners have this finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Shadowed {
     pub device: Option<Device>,
@@ -166,7 +166,7 @@ pub struct Sniffer {
     pub pid: Pid,
     /// The name of the program file. If the file is not known, the name of the process.
     pub program: String,
-    /// The known purpose of the program. `None` if it is not known that the program receives packets.
+    /// The known purpose of the program; `None` if the program is not known to receive packets.
     pub known_as: Option<&'static str>,
     /// The name of the received packets: `all`, `tcp`, `icmp`.
     pub receives: String,
@@ -174,8 +174,7 @@ pub struct Sniffer {
     pub device: Option<Device>,
     /// The devices that the socket has set to promiscuous mode. They then receive packets for other machines too.
     pub promiscuous: Vec<Device>,
-    /// The technique of MITRE ATT&CK. `None` if the program is known to receive packets for a purpose other than
-    /// reading traffic.
+    /// The technique of MITRE ATT&CK. `None` if the known purpose of the program is not to read traffic.
     pub attack: Option<&'static str>,
     #[serde(skip)]
     pub protocol: Protocol,

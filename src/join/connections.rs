@@ -10,9 +10,9 @@ type AddressKey<'s> = ((Option<u64>, Protocol, u16), IpAddr, Option<&'s str>);
 
 #[derive(Default)]
 struct Listeners {
-    /// The index of the listener that listings show first.
+    /// The index of the listener at this place that listings show first.
     first: usize,
-    /// Whether an IPv6 socket of the place accepts only IPv6 traffic; `None` if this is not known.
+    /// Whether an IPv6 socket at this place accepts only IPv6 traffic; `None` if this is not known.
     v6only: Option<bool>,
     /// The index of the first listener of each process.
     by_process: HashMap<Pid, usize>,
@@ -56,8 +56,7 @@ impl Connections {
                 State::SynSent => Some(Direction::Out),
                 State::SynRecv => Some(Direction::In),
                 _ if accepted_by.is_some() => Some(Direction::In),
-                // The kernel does not record which side opened a connection. The process that opened the connection may
-                // have ended.
+                // The process of this connection may have ended, so it is not known which side opened the connection.
                 State::FinWait2 | State::TimeWait if socket.owner.pids().is_empty() => None,
                 _ if is_outgoing(&places, socket, peer, snapshot) => Some(Direction::Out),
                 _ => None,
@@ -69,8 +68,8 @@ impl Connections {
 }
 
 /// Returns the listener that probably accepted a connection. A listener that shares a process with the connection is
-/// preferred, then the listener with the most specific address. `None` if no listener has the local address of the
-/// connection, or the wildcard address of its family.
+/// preferred, then the listener with the most specific address. `None` if no listener is on the local address of the
+/// connection or on the wildcard address.
 fn accepted_by(places: &HashMap<AddressKey<'_>, Listeners>, connection: &Socket) -> Option<usize> {
     let address = connection.local.address;
     let (any, is_mapped) = match address {
@@ -90,8 +89,7 @@ fn accepted_by(places: &HashMap<AddressKey<'_>, Listeners>, connection: &Socket)
     found.iter().find_map(of_process).or(found.first().map(|listeners| listeners.first))
 }
 
-/// Returns whether the owner of a connection certainly opened it, for a connection that no listener accepted. This is
-/// certain in two cases:
+/// Returns whether this side certainly opened a connection that no listener accepted. This is certain in two cases:
 /// - The local port is ephemeral, and the port of the peer is not.
 /// - The peer is a listener on this machine.
 ///

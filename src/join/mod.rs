@@ -159,8 +159,8 @@ impl Entry {
             && matches!(owner, Some(OwnerEvidence::Forwards(_)))
     }
 
-    /// Returns the probable owner of a hidden socket. No rule uses it, because it is added after the rules have judged
-    /// the entry.
+    /// Returns the probable owner of a hidden socket. No rule uses this owner, because it is added after the rules have
+    /// judged the entry.
     pub(crate) fn inferred_owner(&self) -> Option<&InferredOwner> {
         self.judgement.as_ref()?.inferred_owner.as_deref()
     }
@@ -210,7 +210,7 @@ impl Entry {
         Some(details.and_then(|details| details.name.as_deref()).unwrap_or(group))
     }
 
-    /// Returns the data about the container, from the files of its manager. The first process with such data decides.
+    /// Returns the data from the files of the container's manager, if a process of the entry has this data.
     #[must_use]
     pub fn container_details(&self) -> Option<&Container> {
         self.processes.iter().find_map(|process| process.container_details.as_deref())
