@@ -30,7 +30,7 @@ use crate::observe::Scope;
 
 pub(super) const NOTES: &[&str] = &[];
 
-/// Room for descriptors that a process opens between the count and the list.
+/// Spare entries for descriptors that a process opens between the count and the list.
 const SPARE: usize = 32;
 /// The maximum number of descriptors of a process.
 const MOST: usize = 1 << 20;
