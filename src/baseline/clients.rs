@@ -1,6 +1,7 @@
-//! Compares which clients the packet filter lets in before and after a change.
+//! Compares the clients that the packet filter lets in before and after a change.
 //!
-//! Excluded single addresses are ignored, because tools such as fail2ban ban and unban addresses all the time.
+//! Single addresses that the filter excludes are ignored, because tools such as fail2ban ban and unban addresses all
+//! the time.
 
 use crate::model::{Network, Reach, ReachKind};
 
@@ -14,7 +15,7 @@ pub(super) enum ClientChange {
 }
 
 /// Returns how the clients changed. An argument is `None` if the packet filter was not read, or if other machines
-/// cannot reach the address. If only one argument is `None`, the change is unknown.
+/// cannot reach the address. If exactly one argument is `None`, the change is unknown.
 pub(super) fn change(was: Option<&Reach>, is: Option<&Reach>) -> ClientChange {
     let (was, is) = match (was, is) {
         (None, None) => return ClientChange::Same,
@@ -33,35 +34,36 @@ pub(super) fn change(was: Option<&Reach>, is: Option<&Reach>) -> ClientChange {
     }
 }
 
-/// Returns whether the list is cut after its first clients or its first exceptions.
+/// Returns whether the list of clients, or a list of exceptions in it, was cut because it is long.
 fn is_cut(reach: &Reach) -> bool {
     reach.more > 0 || reach.from.iter().any(|text| text.contains(AND_OTHERS))
 }
 
-/// Compares two cut lists that begin with the same clients. The count and the hash of all clients decide.
+/// Compares two lists that begin with the same clients, and of which at least one is cut. The count and the hash of all
+/// clients decide.
 fn all_clients(was: &Reach, is: &Reach) -> ClientChange {
     match (was.all, is.all) {
         (Some(was), Some(is)) if was.hash == is.hash => ClientChange::Same,
         (Some(was), Some(is)) if was.count > is.count => ClientChange::Narrowed,
-        // Neither list is known in full. But the later list has new clients, because it differs and is not shorter.
+        // The two sides have different clients, and the later side has at least as many. So it has new clients.
         (Some(_), Some(_)) => ClientChange::Widened,
         _ => ClientChange::Unknown,
     }
 }
 
-/// A group of clients, parsed from a text of [`Reach::from`]. Examples are `10.0.0.0/8 on eth0`, and `any IPv4 address
+/// A group of clients, parsed from a text of [`Reach::from`]. Two examples: `10.0.0.0/8 on eth0` and `any IPv4 address
 /// but 10.0.0.0/8 to 10.0.0.1`.
 struct Group<'r> {
     who: Who<'r>,
-    /// The end of the text, which names the interfaces or addresses that accept these clients (` on eth0`). It is empty
-    /// if the clients are let in everywhere.
+    /// The end of the text: the interfaces or addresses that accept these clients, such as ` on eth0`. It is empty if
+    /// the clients are let in everywhere.
     place: &'r str,
 }
 
 enum Who<'r> {
     /// Every client of one family (`any IPv4 address`) or of both families (`anyone`), except for these networks.
     Every(&'r str, Vec<Network>),
-    /// A network, without these parts of it.
+    /// A network, without the listed parts of it.
     Network(Network, Vec<Network>),
     Other(&'r str),
 }
@@ -119,7 +121,7 @@ impl<'r> Group<'r> {
     }
 }
 
-/// Returns whether `one` and `network` are disjoint, or one of the exceptions covers `one`.
+/// Returns whether `one` and `network` have no address in common, or an exception in `but` covers `one`.
 fn is_outside(one: Network, network: Network, but: &[Network]) -> bool {
     !(one.covers(network) || network.covers(one)) || but.iter().any(|except| except.covers(one))
 }

@@ -25,7 +25,7 @@ pub struct ReportedChange<'a> {
     pub change: Change<'a>,
     /// Whether the socket is transient, because it may belong to a client.
     pub passing: bool,
-    /// Whether the scan that lacks the listener saw every socket. The listener then certainly did not exist.
+    /// Whether the listener certainly did not exist in the other snapshot, because that scan saw every socket.
     pub sure: bool,
 }
 
@@ -41,7 +41,7 @@ named! {
         User = "user-not-seen",
         /// The network namespace was not scanned for one of the snapshots.
         Namespace = "namespace-not-looked-into",
-        /// The rules of the firewall or of address translation were not read, or not understood, in one or both
+        /// Rules of the firewall or of address translation were not read, or not understood. This concerns one or both
         /// snapshots.
         Rules = "rules-not-read",
     }
@@ -143,8 +143,9 @@ pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
     Comparison { before: &before.snapshot, after: &after.snapshot, compared, changes, not_compared }
 }
 
-/// Moves each pair whose listener is less protected than before from the unchanged pairs to the changes. A pair is not
-/// moved if its processes or its clients cannot be compared, because its findings may then differ without a change.
+/// Adds a change for each pair whose listener is now less protected, and removes the pair from the unchanged pairs.
+/// Pairs whose processes or clients cannot be compared stay unchanged, because their findings may differ without a
+/// change.
 fn move_weakened(found: &mut MatchedListeners<'_>, before: &Report, after: &Report) {
     let is_read_alike = before.snapshot.scope.packages || !after.snapshot.scope.packages;
     let kind = |entry: &Entry| entry.reach().map(|reach| reach.kind);
@@ -167,7 +168,7 @@ fn move_weakened(found: &mut MatchedListeners<'_>, before: &Report, after: &Repo
     sort(&mut found.changes);
 }
 
-/// Returns whether a listener has more or fewer clients at the same address. Its processes may have changed too.
+/// Returns whether more or fewer clients can reach a listener at the same address. The processes may have changed too.
 fn is_by_firewall(was: &Entry, is: &Entry, kind: ChangeKind) -> bool {
     matches!(kind, ChangeKind::Widened | ChangeKind::Narrowed)
         && Fingerprint::of(was).place == Fingerprint::of(is).place
@@ -187,8 +188,8 @@ fn unseen(was: &Entry, is: &Entry) -> Option<NotComparedReason> {
     }
 }
 
-/// Returns whether the clients that the packet filter lets in may have changed unnoticed. If the rules are equal, the
-/// clients are equal too, even if they are not known.
+/// Returns whether the packet filter may let in other clients than before, although the scans do not show this. Equal
+/// rules let in equal clients, even if the clients are not known.
 fn are_clients_unseen(was: &Entry, is: &Entry, before: &Report, after: &Report) -> bool {
     let may_differ = [was, is].iter().all(|entry| entry.socket.state.accepts_traffic())
         && was.exposure == is.exposure
@@ -250,8 +251,8 @@ fn hides_sockets(gap: &Gap) -> bool {
 fn was_scanned(report: &Report, socket: &Socket) -> bool {
     let snapshot = &report.snapshot;
     let Some(netns) = &socket.netns else {
-        // The socket is in the namespace of portolan. If the user selected another namespace, the snapshot lists only
-        // the other namespace.
+        // The socket is in portolan's own namespace. If the user selected another namespace, the snapshot does not list
+        // portolan's own namespace.
         let called = matches!(snapshot.scope.namespaces, Namespaces::Called(_));
         return !called || snapshot.namespaces.is_empty();
     };
@@ -280,11 +281,11 @@ fn was_port_picked_by_kernel(judged: &Entry) -> bool {
     judged.findings().iter().any(picked) || picked_from(judged).is_some()
 }
 
-/// Removes restarts from the changes. In a restart, a listener vanished, and a listener of the same programs and user
-/// appeared. The programs chose neither port.
+/// Removes restarts from the changes. In a restart, a listener vanishes, and another with the same programs and user
+/// appears. The programs chose neither port.
 ///
-/// Vanished and appeared listeners are removed in pairs. All transient sockets of a program are removed if at least one
-/// vanished and at least one appeared.
+/// A vanished and an appeared listener are removed as a pair. Transient sockets of one program are all removed, if at
+/// least one vanished and at least one appeared.
 fn drop_restarts(changes: &mut Vec<ReportedChange<'_>>) {
     let mut sides: BTreeMap<(bool, Fingerprint<'_>), [Vec<usize>; 2]> = BTreeMap::new();
     for (at, reported) in changes.iter().enumerate() {

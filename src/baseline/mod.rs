@@ -1,7 +1,7 @@
 //! Fingerprints of listeners, and the difference between two snapshots.
 //!
-//! A fingerprint has no pid, inode or cookie, so a restart is not a change. An unknown value equals any value, so a
-//! process that is hidden in one snapshot and known in the other is not a change.
+//! A fingerprint has no pid, inode or cookie, so a restart is not a change. An unknown value equals any value. So a
+//! process that is hidden in only one snapshot is not a change.
 
 mod clients;
 mod compare;
@@ -48,16 +48,16 @@ pub enum ProgramIdentity<'a> {
         path: &'a str,
         /// The script of an interpreter, or the arguments of a relay.
         runs: RunTarget,
-        /// Whether the path is unreliable. A user may then have chosen the root directory of the process, and so the
-        /// file at this path.
+        /// Whether the path is unreliable, because a user may have chosen the root directory of the process. The user
+        /// may then have chosen the file at this path.
         is_elsewhere: bool,
     },
     /// The name that the process gave itself.
     Name(&'a str),
 }
 
-/// The maximum number of programs of a listener that are compared one by one. Real listeners have one to three
-/// programs. The limit prevents quadratic time for a crafted file.
+/// The maximum number of programs of a listener that are compared one by one. A real listener has one to three
+/// programs. A crafted file could have many, and the comparison would take quadratic time.
 const MOST_COMPARED: usize = 16;
 
 impl ProgramIdentity<'_> {
@@ -83,8 +83,8 @@ pub enum ListenerOwner<'a> {
 }
 
 impl ListenerOwner<'_> {
-    /// Returns whether two owners may be the same. This includes owners that cannot be compared, such as a program file
-    /// and the name of a process.
+    /// Returns whether two owners may be the same. Owners that cannot be compared may be the same too, for example a
+    /// program file and the name of a process.
     fn may_be(&self, other: &Self) -> bool {
         if let (ListenerOwner::Kernel(Some(a)), ListenerOwner::Kernel(Some(b))) = (self, other) {
             return a.may_be(b);
@@ -178,7 +178,8 @@ impl<'a> Fingerprint<'a> {
         users && (self.owner.may_be(&other.owner) || unseen(self) || unseen(other))
     }
 
-    /// Returns all parts except the address and the device. They stay the same if the service moves to another address.
+    /// Returns the fingerprint without the address and the device. So the result stays the same if the service moves to
+    /// another address.
     fn service(&self) -> (Protocol, u16, NetnsIdentity<'a>, ListenerOwner<'a>, Option<UserIdentity<'a>>) {
         (self.place.protocol, self.place.port, self.place.netns, self.owner.clone(), self.user)
     }
@@ -213,13 +214,13 @@ pub struct Change<'a> {
     pub listener: &'a Entry,
     /// The listener in the earlier snapshot; `None` if the listener appeared or vanished.
     pub before: Option<&'a Entry>,
-    /// Whether the two listeners are only probably one service. A process was then not visible, but unit and user are
-    /// the same.
+    /// Whether the listener now and before are only probably one service. In this case a process was not visible, but
+    /// unit and user are the same.
     pub is_probable: bool,
 }
 
 /// Returns the changes between two scans of `watch`, in the order of listings. Sockets with equal fingerprints count
-/// once. Listeners with unknown values are not reported, because every scan of `watch` has the same privileges.
+/// once. A value that becomes unknown is not a change, because every scan of `watch` has the same privileges.
 pub fn difference<'a>(before: &'a [Entry], after: &'a [Entry]) -> Vec<Change<'a>> {
     matched(before, after).changes
 }
@@ -228,7 +229,7 @@ type Pair<'a> = (&'a Entry, &'a Entry);
 
 #[derive(Default)]
 struct MatchedListeners<'a> {
-    /// The pairs without a change. A value that was not visible equals any value.
+    /// The pairs without a change. A value that was not visible counts as equal to any value.
     same: Vec<Pair<'a>>,
     changes: Vec<Change<'a>>,
 }
@@ -270,7 +271,7 @@ fn matched_on_port<'a>(before: &[&'a Entry], after: &[&'a Entry]) -> MatchedList
     let both: Vec<_> = old.keys().filter(|print| new.contains_key(*print)).cloned().collect();
     let mut same: Vec<_> =
         both.iter().filter_map(|print| Some((old.remove(print)?, new.remove(print)?))).collect();
-    // Listeners that may be the same are paired first. They are not a difference.
+    // Listeners that may be the same are paired first, and are not a change.
     let place = |print: &Fingerprint<'a>| print.place;
     let likely = pair(&mut old, &mut new, place, |a, b| a.may_be(b).then_some(()));
     same.extend(likely.into_iter().map(|(_, was, is)| (was, is)));
@@ -287,7 +288,7 @@ fn matched_on_port<'a>(before: &[&'a Entry], after: &[&'a Entry]) -> MatchedList
     changes.extend(same_place.into_iter().map(|(_, was, is)| change(ChangeKind::Changed, (was, is))));
     let to_other_address = pair(&mut old, &mut new, Fingerprint::service, |a, b| {
         let reach = |f: &Fingerprint<'_>| Exposure::of(f.place.address, f.place.device);
-        // A listener with an unknown owner is left out: `probably_moved` needs more evidence.
+        // `probably_moved` handles listeners with an unknown owner, because they need more evidence.
         if a.owner == ListenerOwner::Unseen { None } else { moved(reach(a), reach(b)) }
     });
     changes.extend(to_other_address.into_iter().map(|(kind, was, is)| change(kind, (was, is))));
@@ -312,8 +313,8 @@ fn moved(was: Exposure, is: Exposure) -> Option<ChangeKind> {
 
 /// Removes from `old` and `new` the listeners that probably moved to another address, and returns them.
 ///
-/// For these listeners, the process was not visible on at least one side. The service unit, the control group and the
-/// user are the same. No other listener of the unit and the user appeared or vanished on the port. Sockets of one
+/// Such a listener has a process that was not visible on at least one side, and the same service unit, control group
+/// and user on both sides. No other listener of the unit and the user appeared or vanished on the port. Sockets of one
 /// family are matched first.
 fn probably_moved<'a>(
     old: &mut ByFingerprint<'a>,
@@ -344,7 +345,7 @@ fn probably_moved<'a>(
 }
 
 /// Returns the network namespace, the unit, the control group and the user of a listener. `None` if one of them is not
-/// known. `None` also if the unit is not a service, because a login session contains unrelated programs.
+/// known, or if the unit is not a service. For example, a login session contains unrelated programs.
 fn unit_service<'a>(
     print: &Fingerprint<'a>,
     entry: &'a Entry,
@@ -353,8 +354,9 @@ fn unit_service<'a>(
     Some((print.place.netns, unit, entry.socket.cgroup.as_deref()?, print.user?))
 }
 
-/// Returns `Widened` if a listener has new clients, and `Narrowed` if it has only lost clients; otherwise `None`. The
-/// cause is the packet filter, or a socket on `[::]` that now accepts IPv4 clients, or no longer accepts them.
+/// Returns `Widened` if a listener has new clients, and `Narrowed` if it has only lost clients; otherwise `None`.
+///
+/// The cause is the packet filter, or a socket on `[::]` that began or stopped to accept IPv4 clients.
 fn client_change((was, is): Pair<'_>) -> Option<ChangeKind> {
     let families = match (was.socket.takes_only_ipv6(), is.socket.takes_only_ipv6()) {
         (Some(true), Some(false)) => ClientChange::Widened,
@@ -390,8 +392,8 @@ fn replaced<'a>(before: &[&'a Entry], after: &[&'a Entry], old: &ByFingerprint<'
     found.into_iter().filter_map(|(print, is)| Some((*old.get(&print)?, is))).collect()
 }
 
-/// Returns each program file that is no longer at its path, with the fingerprint of the listener and the state of the
-/// file.
+/// Returns each program file that is no longer at its path. The fingerprint of the listener and the state of the file
+/// come with it.
 fn missing_files<'a>(
     judged: &'a Entry,
 ) -> impl Iterator<Item = (Fingerprint<'a>, &'a str, &'static str)> + use<'a> {
@@ -427,12 +429,14 @@ fn by_fingerprint<'a>(listeners: &[&'a Entry]) -> ByFingerprint<'a> {
     by_fingerprint
 }
 
-/// The maximum number of compared pairs of listeners with the same key. Real systems have at most 300 listeners of one
-/// service that all change at once. The limit prevents quadratic time for a crafted file.
+/// The maximum number of compared pairs of listeners with the same key. On real systems, at most 300 listeners of one
+/// service change at once. A crafted file could have more, and the comparison would take quadratic time.
 const MOST_PAIRS: usize = 100_000;
 
-/// Removes from `old` and `new` the pairs with the same `key` that `fits` accepts, and returns them. The pair with the
-/// lowest fingerprint is chosen first, so that swapping the snapshots gives the same pairs.
+/// Removes pairs from `old` and `new`, and returns them. The two listeners of a pair have the same `key`, and `fits`
+/// accepts them.
+///
+/// The pair with the lowest fingerprint is chosen first, so that swapping the snapshots gives the same pairs.
 fn pair<'a, K: Ord, T>(
     old: &mut ByFingerprint<'a>,
     new: &mut ByFingerprint<'a>,

@@ -1,4 +1,4 @@
-//! Finds the change `weakened`: at the same address, a service has a finding that is new or more severe than before.
+//! Finds the change `weakened`: a service at the same address has a finding that is new, or more severe than before.
 //! For example, a server was restarted without the option that requires a password.
 
 use crate::findings::reach::Exposed;
@@ -11,15 +11,15 @@ fn identity(finding: &Finding) -> (Flag, Option<&'static str>) {
     (finding.flag(), Exposed::of(&finding.evidence).map(|exposed| exposed.service))
 }
 
-/// Returns whether a finding is about the service. Other findings do not count, because they depend on the port or on
-/// other sockets. An `info` does not count, because it is not a danger.
+/// Returns whether a finding is about the service. Findings that depend on the port or on other sockets do not count. A
+/// finding with the severity `info` does not count either, because it is not a danger.
 fn is_of_service(finding: &Finding) -> bool {
     let family = finding.flag().family();
     finding.severity >= Severity::Notice
         && matches!(family, FindingFamily::Identity | FindingFamily::File | FindingFamily::Reach)
 }
 
-/// Returns the severity of the finding of the same kind in `entry`, if any.
+/// Returns the severity of the finding in `entry` that is of the same kind, if any.
 fn severity_in(entry: &Entry, finding: &Finding) -> Option<Severity> {
     let same = entry.findings().iter().filter(|other| identity(other) == identity(finding));
     same.map(|other| other.severity).max()

@@ -38,10 +38,10 @@ pub(super) fn rules_on_host<'p>(
 
 pub(super) enum Decision<'p> {
     Allowed(&'p AllowRule),
-    /// No rule certainly allows the listener. This is the first rule that may allow it.
+    /// A rule may allow the listener, but no rule certainly allows it. This is the first such rule.
     Undecided(&'p AllowRule),
     Refused {
-        /// The first expired rule that would certainly or possibly allow the listener.
+        /// The first rule that allowed the listener, certainly or possibly, before the rule expired.
         over: Option<&'p AllowRule>,
     },
 }
@@ -61,7 +61,8 @@ pub(super) fn decide<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &
     undecided.map_or(Decision::Refused { over }, Decision::Undecided)
 }
 
-/// Returns the related rule (see [`matching::is_related`]) with the fewest conditions that do not match.
+/// Returns the rule that is nearest to allowing the listener. This is the related rule (see [`matching::is_related`])
+/// with the fewest conditions that do not match.
 fn nearest<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &Snapshot) -> Option<&'p AllowRule> {
     let mut nearest: Option<(usize, &'p AllowRule)> = None;
     for RuleOnHost { rule, is_expired, .. } in rules {
@@ -80,11 +81,11 @@ fn nearest<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &Snapshot) 
 /// Applies a policy to an audit. The report must not be filtered, because a listener that was left out would count as
 /// missing.
 ///
-/// If a rule allows a listener, the findings about the port become *info*. The findings that the rule accepts become
-/// *info* too. A listener that no rule allows is `unexpected`, and an undecided listener is a gap.
+/// If a rule allows a listener, its findings about the port become *info*, and so do the findings that the rule
+/// accepts. A listener that no rule allows is `unexpected`, and an undecided listener is a gap.
 ///
-/// A policy without a rule for other network namespaces ignores the listeners in these namespaces, unless the user
-/// selected the namespaces.
+/// A listener in another network namespace is `unexpected` only if the policy has a rule for other namespaces, or if
+/// the user selected the namespaces.
 pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
     let only_own = !audit.are_namespaces_chosen && !policy.names_other_namespaces();
     let report = audit.report;
@@ -139,7 +140,7 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
         audit.accepted.extend(lowered(found, grade.severity, &grade.id, Some(&grade.reason)));
         if let Some(severity) = grade.severity {
             found.finding.severity = severity;
-            // The finding may already name a rule that requires a missing listener, or an expired rule.
+            // The finding may already name another rule: an expired rule, or a rule that requires a missing listener.
             found.rule.get_or_insert_with(|| grade.id.clone());
         }
         grade.severity.is_some()
@@ -148,8 +149,8 @@ pub fn apply(policy: &Policy, audit: &mut Audit<'_>) {
     audit.sort();
 }
 
-/// Returns a record of a finding that a rule removes (`to` is `None`) or makes less severe. Audits list these records.
-/// A finding below warning has no record.
+/// Returns a record of a finding that a rule makes less severe, or removes (`to` is `None`). An audit lists these
+/// records. A finding below warning has no record.
 fn lowered<'r>(
     found: &AuditFinding<'r>,
     to: Option<Severity>,
@@ -166,7 +167,7 @@ fn lowered<'r>(
     })
 }
 
-/// The maximum number of rules with a gap of their own. A further gap counts the listeners of all other rules.
+/// The maximum number of rules that get a gap of their own. One further gap counts the listeners of all other rules.
 const MOST_NAMED: usize = 8;
 
 fn undecided_gaps(undecided: BTreeMap<(&str, &'static str), u64>) -> Vec<Gap> {

@@ -79,8 +79,8 @@ pub fn check(policy: &Policy, today: Date) -> Vec<Remark> {
     remarks
 }
 
-/// Returns the findings that can be critical, if the rule lowers them below warning on every host. A severity rule has
-/// no condition on the listener.
+/// Returns the findings that can be critical, but that the rule lowers below warning on every host. A severity rule has
+/// no condition on the listener, so these findings would always be hidden.
 fn hidden_criticals(rule: &SeverityRule) -> Vec<Flag> {
     let is_every_host = rule.hosts.is_empty() || rule.hosts.iter().any(Glob::matches_all);
     if !is_every_host || rule.severity.is_some_and(|severity| severity >= Severity::Warning) {
@@ -90,7 +90,8 @@ fn hidden_criticals(rule: &SeverityRule) -> Vec<Flag> {
     rule.codes.iter().filter(can_be_critical).copied().collect()
 }
 
-/// Returns a remark for each rule that is for the snapshot's host, but certainly matches nothing in the snapshot.
+/// Returns a remark for each rule that is for the host of the snapshot, but certainly matches no listener in the
+/// snapshot.
 pub fn unmatched(policy: &Policy, report: &Report) -> Vec<Remark> {
     let snapshot = &report.snapshot;
     let today = day(snapshot);

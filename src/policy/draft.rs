@@ -1,9 +1,9 @@
-//! Drafts a policy that allows exactly the current listeners. Its rules use only features that do not change with a
+//! Drafts a policy that allows exactly the current listeners. Its rules use only features that stay the same after a
 //! restart.
 //!
 //! Sockets of one service share a rule only if every combination of port, protocol and address in the rule has a
-//! listener. If the user must decide about a finding of a listener, the rule is commented out, because a draft must not
-//! approve a backdoor.
+//! listener. If a listener has a finding that the user must decide about, its rule is commented out, because a draft
+//! must not approve a backdoor.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -42,10 +42,10 @@ impl Drafted {
     }
 }
 
-/// A finding on a listener of a drafted rule that the user must decide about (see [`flagging`]).
+/// A finding that the user must decide about (see [`flagging`]), on a listener of a drafted rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FlaggedBy {
-    /// This is the first field, so that the most severe finding comes first.
+    /// This field is the first, so that sorting puts the most severe finding first.
     pub severity: Reverse<Severity>,
     pub flag: Flag,
     pub sentence: String,
@@ -55,14 +55,14 @@ pub struct FlaggedBy {
 pub enum DraftNote {
     /// The kernel probably chose these ports, so the rule allows any port that the kernel may choose.
     Ephemeral(Vec<u16>),
-    /// The current ports of a program. It chooses its port from the range of the rule.
+    /// The program chooses its port from the range of the rule. These are its current ports.
     Picked(Vec<u16>),
     /// The program is an interpreter or a relay, and the rule has no condition on its script or arguments.
     Interpreter,
-    /// Process 1 owns the socket for a service that starts on demand. The rule does not contain the program of the
+    /// Process 1 owns the socket for a service that starts on demand. The rule does not contain the program of this
     /// service.
     ForAnother,
-    /// The container gets another name when it is created again, so the rule has no condition on the name.
+    /// The container gets another name when it is created again. So the rule has no condition on the name.
     Container,
 }
 
@@ -149,8 +149,8 @@ pub fn draft<'r>(report: &'r Report) -> Draft<'r> {
     Draft { rules, left_out, flagged }
 }
 
-/// Returns the findings that the user must decide about. An unknown program on loopback counts too, although its
-/// finding is less severe than on other addresses.
+/// Returns the findings that the user must decide about. A finding about the program counts even on loopback, where it
+/// is less severe.
 pub fn flagging(judged: &Entry) -> impl Iterator<Item = &Finding> {
     judged.findings().iter().filter(|finding| {
         let is_about_program =
@@ -160,7 +160,7 @@ pub fn flagging(judged: &Entry) -> impl Iterator<Item = &Finding> {
     })
 }
 
-/// Returns the service of a listener. `None` if no rule can be drafted. The reason is then one of these:
+/// Returns the service of a listener. `None` if no rule can be drafted, for one of these reasons:
 ///
 /// - A process was not read completely.
 /// - The path of its program or script is not reliable.
@@ -177,7 +177,7 @@ fn service(judged: &Entry) -> Option<DraftService> {
         Owner::Kernel => BTreeSet::from(["kernel".to_owned()]),
         _ => return None,
     };
-    // If no pattern can express a value, the listener gets no rule, because a rule without the value would allow more.
+    // If no pattern can express the value, a rule without the value would allow more. So the listener gets no rule.
     if programs.iter().any(|text| ExecutablePattern::named(text).is_err()) {
         return None;
     }
@@ -206,12 +206,12 @@ fn service(judged: &Entry) -> Option<DraftService> {
     };
     let unit = shared(|process| process.unit.as_deref()).filter(|unit| stays(unit));
     let container = shared(|process| process.container.as_deref());
-    // Only root can choose the name of a system container, so a rule can rely on the name. A name with a `/`
-    // (`user@1000.service/web`) is the name of a user's container, which the user can choose.
+    // Only root can choose the name of a system container, so a rule can rely on it. A name with a `/`
+    // (`user@1000.service/web`) is chosen by the user, so a rule cannot rely on it.
     let container_name =
         shared(Process::container_name).filter(|name| !name.contains('/') && !is_container_id(name));
-    // A user may have made the root directory of a process. A rule for a path then matches only if the rule names the
-    // container.
+    // A user may have chosen the root directory of the process. A rule for a path then matches only if the rule names
+    // the container.
     if container.is_none() && listener.processes.iter().any(|process| !process.has_trusted_path()) {
         return None;
     }
@@ -259,8 +259,8 @@ fn any_in_group(container: &str) -> Option<String> {
     container.rsplit_once('/').map(|(group, _)| format!("{group}/*"))
 }
 
-/// Returns whether a unit keeps its name after a restart. A unit for a single run, a session or a container gets a new
-/// name each time.
+/// Returns whether a unit keeps its name after a restart. A unit for a single run, for a session or for a container
+/// gets a new name each time.
 fn stays(unit: &str) -> bool {
     let name = unit.rsplit('/').next().unwrap_or(unit);
     name.ends_with(".service") && !name.starts_with("run-")
@@ -298,7 +298,7 @@ fn blocks(places: &ServicePlaces) -> Vec<PortBlock> {
     let mut blocks = Vec::new();
     for ((port, protocol), addresses) in addresses {
         if !matches!(port, DraftPort::Own(_)) {
-            // A changing port gets a rule of its own, because this rule allows more than the current port.
+            // A port that changes gets a rule of its own, because its rule must allow more than the current port.
             let (ports, protocols) = (BTreeSet::from([port]), BTreeSet::from([protocol]));
             blocks.push(PortBlock { ports, protocols, addresses });
         } else {
@@ -356,8 +356,8 @@ fn drafted(service: &DraftService, block: &PortBlock, places: &ServicePlaces, re
             DraftNamespace::Named(name) => named(name).into_iter().collect(),
         },
         accept: service.flags.iter().copied().filter(|flag| !questions_the_port(*flag)).collect(),
-        // A datagram socket may belong to a client that exists only for a short time, if the kernel or the program
-        // picked its port.
+        // If the kernel or the program picked the port of a datagram socket, it may belong to a client that exists only
+        // for a short time. So it is not required.
         required: (!(given || picked) || !block.protocols.iter().any(|protocol| protocol.is_datagram()))
             && places_of(block, places).all(|place| place.accepts_traffic),
         ..AllowRule::default()
@@ -378,8 +378,8 @@ fn places_of<'p>(block: &'p PortBlock, places: &'p ServicePlaces) -> impl Iterat
         .map(|(_, place)| place)
 }
 
-/// Returns a pattern that matches exactly this name. The names `own` and `unnamed` need a special pattern, because
-/// these words have a meaning in a policy.
+/// Returns a pattern that matches exactly this name. In a policy, the words `own` and `unnamed` have a meaning, so
+/// namespaces with these names need a special pattern.
 fn named(name: &str) -> Option<Namespaces> {
     let pattern = match name {
         "own" => "[o]wn".to_owned(),
@@ -389,7 +389,7 @@ fn named(name: &str) -> Option<Namespaces> {
     Glob::new(&pattern).ok().map(Namespaces::Named)
 }
 
-/// Returns the name of the program of a rule, without characters that an ID must not contain.
+/// Returns the program of a rule, without directories and without characters that an ID must not contain.
 fn base(rule: &AllowRule) -> String {
     let names = rule.executables.iter().map(|program| match program {
         ExecutablePattern::Kernel => "kernel",
@@ -405,7 +405,7 @@ fn base(rule: &AllowRule) -> String {
     if name.is_empty() { "listener".to_owned() } else { name }
 }
 
-/// Gives every rule an ID: its program and first port, and a number if this ID is taken.
+/// Gives every rule an ID: its program and its first port. If this ID is taken, a number follows.
 fn name(rules: &mut [Drafted]) {
     let mut taken = HashSet::new();
     for Drafted { rule, .. } in rules {

@@ -2,13 +2,13 @@
 //!
 //! | in a pattern | matches |
 //! | --- | --- |
-//! | `*` | any characters but `/` |
+//! | `*` | any characters except `/` |
 //! | `**` as a whole component | any number of components: `/usr/**/x` matches `/usr/x` too |
-//! | `?` | one ASCII character but `/` |
-//! | `[abc]`, `[a-z]`, `[!a-z]` | one ASCII character of these, or not of these, never `/` |
+//! | `?` | one ASCII character except `/` |
+//! | `[abc]`, `[a-z]`, `[!a-z]` | one of these ASCII characters, or with `!` any other, but never `/` |
 //! | `{a,b}` | `a` or `b` |
 //!
-//! Every other character matches itself, a backslash too; `[*]`, `[?]`, `[[]` and `[{]` match the characters
+//! Every other character matches itself, even a backslash. `[*]`, `[?]`, `[[]` and `[{]` match the characters
 //! themselves.
 //!
 //! In a Windows path (`C:\…`, `\\server\…`) a backslash separates directories and means the same as `/`.
@@ -26,7 +26,7 @@ pub struct Glob {
     text: String,
     /// The matcher; `None` if the pattern has no wildcard.
     matcher: Option<GlobSet>,
-    /// The matcher for Windows paths, if it is different: in its pattern, each backslash is a `/`.
+    /// The matcher for Windows paths, if it is different. In its pattern, each backslash is replaced by `/`.
     windows: Option<GlobSet>,
 }
 
@@ -102,8 +102,8 @@ impl fmt::Display for Glob {
     }
 }
 
-/// Compiles a pattern to a set of one pattern. For a pattern that is too large, a set returns an error, but a single
-/// matcher panics.
+/// Compiles a pattern to a set of one pattern. If a pattern is too large, a set returns an error, but a single matcher
+/// panics.
 fn compile(text: &str) -> Result<GlobSet, String> {
     let glob = GlobBuilder::new(text).literal_separator(true).backslash_escape(false).build();
     let set = glob.and_then(|glob| GlobSet::builder().add(glob).build());
@@ -114,7 +114,7 @@ fn compile(text: &str) -> Result<GlobSet, String> {
 /// compares bytes there.
 fn has_non_ascii_class(text: &str) -> bool {
     text.split('[').skip(1).any(|class| {
-        // The first character is skipped, because brackets are never empty. In `[]]`, the first `]` is a character to
+        // The first character is skipped, because brackets are never empty: in `[]]`, the first `]` is a character to
         // match.
         let end = class.char_indices().skip(1).find(|(_, c)| *c == ']').map_or(class.len(), |(at, _)| at);
         !class[..end].is_ascii()
@@ -192,7 +192,7 @@ mod tests {
         }
     }
 
-    /// This test does not run on Windows, because globset treats a backslash as a separator there.
+    /// On Windows, globset treats a backslash as a separator, so this test does not run there.
     #[cfg(unix)]
     #[test]
     fn a_backslash_is_an_ordinary_character_outside_windows_paths() {

@@ -69,8 +69,8 @@ pub(super) fn differs(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot) -
         .collect()
 }
 
-/// Returns whether a rule is for the port or for a program of a listener. A rule without a condition on port and
-/// program is related to every listener.
+/// Returns whether a rule is for the port or for a program of a listener. A rule without conditions on port and program
+/// is related to every listener.
 pub(super) fn is_related(rule: &AllowRule, listener: &Entry, snapshot: &Snapshot) -> bool {
     let is_program = |path: &str| {
         rule.executables
@@ -316,11 +316,11 @@ fn by_program(rule: &AllowRule, listener: &Entry, _: &Snapshot) -> Answer {
     })
 }
 
-/// Returns whether a process runs the program file that a rule names. This is the file at this path on this machine or,
-/// if the rule names a container, in the container.
+/// Returns whether a process runs the program file that a rule names. A path means the file on this machine. If the
+/// rule names a container, the path means the file in the container.
 ///
-/// If a pattern begins with a wildcard, only root must be able to replace the file, because any user can give a file
-/// any name.
+/// Any user can give a file any name. So if a pattern begins with a wildcard, the file must be one that only root can
+/// replace.
 fn is_program(program: &ExecutablePattern, process: &Process, exe: &Exe, names_container: bool) -> bool {
     let ExecutablePattern::File(glob) = program else { return false };
     let is_at_path = exe.state != ExeState::Memfd
@@ -337,8 +337,8 @@ fn is_elsewhere(process: &Process) -> bool {
     process.origin.as_ref().is_some_and(|origin| origin.kind == OriginKind::Elsewhere)
 }
 
-/// Returns the script or arguments of an interpreter or relay, as written in a policy. If a rule with this text might
-/// not match, the reason follows in parentheses.
+/// Returns the script of an interpreter, or the arguments of a relay, as written in a policy. If a rule with this text
+/// might not match, the reason follows in parentheses.
 fn shown_target(process: &Process) -> Option<String> {
     let target = RunTarget::of(process).text()?.to_owned();
     Some(match () {
@@ -378,7 +378,7 @@ fn by_runs(rule: &AllowRule, listener: &Entry, _: &Snapshot) -> Answer {
     if rule.runs.is_empty() {
         return Answer::Yes;
     }
-    // In a rule, a path means the script at this path on this machine, like the path of a program file.
+    // Like the path of a program file, the path of a script means the file on this machine.
     let names_container = !rule.containers.is_empty();
     if listener
         .processes
@@ -389,8 +389,8 @@ fn by_runs(rule: &AllowRule, listener: &Entry, _: &Snapshot) -> Answer {
     }
     conditions::runs(&Subject::Entry(listener), Quantifier::Every, |runs| match runs {
         Some(text) => rule.runs.iter().any(|glob| glob.matches(text)),
-        // If the rule names programs, the condition on programs decides about a process without a script or module.
-        // Otherwise this process is not accepted.
+        // A process may run no script or module. If the rule names programs, its condition on programs decides about
+        // this process. Otherwise the process is not accepted.
         None => !rule.executables.is_empty(),
     })
 }

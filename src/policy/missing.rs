@@ -17,7 +17,7 @@ use crate::query::Answer;
 /// The maximum number of findings for one rule. The last finding counts all further missing listeners.
 const MOST: usize = 16;
 
-/// A combination of protocol, address and port, as indices in the lists of a rule. The index for an empty list is 0.
+/// A combination of protocol, address and port, as indices in the lists of a rule. For an empty list, the index is 0.
 type Requirement = (usize, usize, usize);
 
 /// Returns the findings for missing listeners, and the gaps for listeners that may exist but were not visible.
@@ -27,7 +27,8 @@ pub(super) fn missing_listeners<'r>(
     snapshot: &Snapshot,
 ) -> (Vec<AuditFinding<'r>>, Vec<Gap>) {
     let (mut findings, mut gaps) = (Vec::new(), Vec::new());
-    // A socket that is bound but accepts no traffic serves no client, so it does not meet a requirement.
+    // A requirement is for a socket that serves clients. A socket that is bound but accepts no traffic does not meet
+    // it.
     let judged: Vec<&Entry> = listeners.iter().filter(|entry| entry.socket.state.accepts_traffic()).collect();
     for RuleOnHost { rule, on_host, .. } in rules.iter().filter(|r| r.rule.required && !r.is_expired) {
         let (met, perhaps) = met_requirements(rule, &judged, snapshot);
@@ -50,7 +51,7 @@ pub(super) fn missing_listeners<'r>(
     (findings, gaps)
 }
 
-/// Returns how many values of a list need a listener each. An empty list accepts every value and counts as one.
+/// Returns how many values of a list need a listener each. An empty list accepts every value, and needs one listener.
 const fn parts(length: usize) -> usize {
     if length == 0 { 1 } else { length }
 }

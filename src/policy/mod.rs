@@ -1,7 +1,7 @@
 //! The policy: the allowed listeners, the required listeners, and the severity of each kind of finding on this host.
 //!
 //! The first rule whose conditions all match decides. If it is not known whether a rule matches, the listener becomes a
-//! gap. This module opens no file, because the caller passes in the included files.
+//! gap. This module opens no file, because its caller reads the included files.
 
 mod apply;
 mod check;
@@ -103,7 +103,7 @@ pub struct AllowRule {
     /// The program files. Each process must run one of these files.
     pub executables: Vec<ExecutablePattern>,
     /// What interpreters and relays run: scripts, modules, classes, code or destinations. Each process must run one of
-    /// these.
+    /// them.
     pub runs: Vec<Glob>,
     /// The users. Each process, or a socket of the kernel, must belong to one of these users.
     pub users: Vec<User>,
@@ -211,7 +211,7 @@ impl AllowRule {
                 || self.executables.iter().any(|p| matches!(p, ExecutablePattern::File(glob) if glob.matches_all() || glob.is_every_path())))
             && self.users.is_empty()
             && self.runs.is_empty()
-            // Some listeners have no device, unit or container, so even a pattern for any name excludes them.
+            // Some listeners have no device, unit or container. Even a pattern for any name excludes these listeners.
             && self.devices.is_empty()
             && self.units.is_empty()
             && self.containers.is_empty()

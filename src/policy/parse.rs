@@ -1,7 +1,7 @@
 //! Parses a policy from the bytes of its files, and refuses everything that it does not understand.
 //!
-//! The files are hostile input, so everything has a limit. The caller limits their size and number, this parser the
-//! number of rules, and the TOML parser the depth of values.
+//! The files are hostile input, so everything has a limit. The caller limits the size and the number of the files. This
+//! parser limits the number of rules, and the TOML parser limits the depth of values.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -29,8 +29,8 @@ pub struct Included {
     pub bytes: Vec<u8>,
 }
 
-/// Reads a policy. `read` reads an included file. It gets the identity of the including file and the name in `include`.
-/// It returns the file, or the reason why the file cannot be read.
+/// Reads a policy. `read` reads an included file. Its arguments are the identity of the including file, and the name in
+/// `include`. It returns the file, or the reason why the file cannot be read.
 ///
 /// # Errors
 ///
@@ -75,8 +75,8 @@ impl PolicyReader {
             )
         })?;
         let file = File::new(Arc::clone(&name), text);
-        // The values are counted before parsing, because the parser builds a tree. The tree may need 80 times as much
-        // memory as the text.
+        // The parser builds a tree that may need 80 times as much memory as the text. So the values are counted before
+        // parsing.
         if text.bytes().filter(|byte| b",[{=".contains(byte)).count() > MOST_VALUES {
             return Err(
                 file.error(&(0..0), format!("too many values for a policy (the limit is {MOST_VALUES})"))
@@ -102,7 +102,7 @@ impl PolicyReader {
             self.note(&rule.id, &rule.at)?;
             self.policy.rules.push(rule);
         }
-        // Included rules come after the rules of the including file.
+        // The rules of the including file come first, then the included rules.
         let includes =
             table.get("include").map(|value| file.many(value, |value| Ok((file.text(value)?, value.span()))));
         for (path, span) in includes.transpose()?.unwrap_or_default() {
@@ -155,7 +155,7 @@ impl<'s> File<'s> {
         let line = self.lines.partition_point(|start| *start <= offset);
         let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or_default();
         let before = self.text.as_bytes().get(start..offset).unwrap_or_default();
-        // Columns count characters, and the offset may be inside a character of several bytes.
+        // Columns count characters. The offset counts bytes, and may be inside a character.
         let column = before.iter().filter(|byte| **byte & 0xc0 != 0x80).count() + 1;
         Position { file: Arc::clone(&self.name), line, column }
     }
@@ -454,7 +454,7 @@ fn one_of(names: &[&str]) -> String {
     format!("write one of {}", names.join(", "))
 }
 
-/// Returns a question that suggests the most similar name. If no name is similar, returns a list of all names.
+/// Returns a question that suggests the most similar name. If no name is similar, lists all names.
 fn nearest(text: &str, names: &[&str]) -> String {
     match near(text, names.to_vec(), 4).first() {
         Some(name) => format!("did you mean {name}?"),

@@ -6,8 +6,8 @@ use crate::model::{
     Container, Exe, Exposure, Family, Netns, Owner, Process, Protocol, RunTarget, is_container_id, unmapped,
 };
 
-/// Returns whether clients of this family reach the socket. A socket on the IPv6 wildcard address also serves IPv4
-/// clients, unless it is v6only.
+/// Returns whether clients of this family reach the socket. IPv4 clients also reach a socket on the IPv6 wildcard
+/// address, unless it accepts only IPv6.
 pub(crate) fn family(subject: &Subject<'_>, family: Family) -> Answer {
     let Some(address) = subject.address().map(unmapped) else { return Answer::Unknown };
     match family {
@@ -47,8 +47,8 @@ pub(crate) fn namespace(subject: &Subject<'_>, is: impl Fn(Option<&Netns>) -> bo
     Answer::of_known(subject.socket(), |socket| is(socket.netns.as_ref()))
 }
 
-/// Applies the condition `is` to the user of each process: the name and the user ID. A socket of the kernel has no
-/// process, so the user of the socket counts.
+/// Applies the condition `is` to the name and the ID of the user of each process. A socket of the kernel has no
+/// process, so its own user counts.
 pub(crate) fn user(
     subject: &Subject<'_>,
     quantifier: Quantifier,
@@ -59,9 +59,8 @@ pub(crate) fn user(
     };
     match subject.socket() {
         Some(socket) if socket.owner == Owner::Kernel => known(socket.user.as_deref(), socket.uid),
-        // The creator of a socket is not evidence about its process, because a server often creates its socket as root
-        // and then changes its user. But listings show the creator if no process is visible, so filters match the
-        // creator too.
+        // A server often creates its socket as root and then changes its user. So the creator is no evidence about the
+        // process. But if no process is visible, listings show the creator, and filters match the creator too.
         Some(socket) if quantifier == Quantifier::Any && subject.processes().next().is_none() => {
             known(socket.user.as_deref(), socket.uid).max(Answer::Unknown)
         }
@@ -78,7 +77,7 @@ pub(crate) fn executable(
         .ask_processes(quantifier, |process| Answer::of_known(process.exe.as_ref(), |exe| is(process, exe)))
 }
 
-/// Applies the condition `is` to the script of each interpreter and the arguments of each relay.
+/// Applies the condition `is` to the script of each interpreter, and to the arguments of each relay.
 pub(crate) fn runs(
     subject: &Subject<'_>,
     quantifier: Quantifier,
@@ -125,8 +124,8 @@ pub(crate) fn publishing_container<'a>(subject: &Subject<'a>) -> Option<&'a Cont
 
 /// Applies the condition `is` to the unit or container of each process.
 ///
-/// For a filter, the control group of the socket counts too. For a policy it does not count, because the current owner
-/// may be outside the control group.
+/// For a filter, the control group of the socket counts too. For a policy it does not count, because the socket may now
+/// belong to a process outside this control group.
 fn group(
     subject: &Subject<'_>,
     quantifier: Quantifier,

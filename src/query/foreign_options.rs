@@ -1,4 +1,4 @@
-//! Accepts notations of ss and lsof, and refuses those with another meaning in Portolan.
+//! Accepts options and filters of ss and lsof. An option with another meaning in Portolan is refused.
 
 use super::filter::{Filter, keyed};
 use super::target::{Target, TargetKind};
@@ -64,7 +64,7 @@ fn one_inet(text: &str, registry: &Registry) -> Result<Filter, String> {
     let mut filters = Vec::new();
     let mut rest = text;
     for (digit, family) in [("4", Family::Ipv4), ("6", Family::Ipv6)] {
-        // A single leading digit is a family. The digits of `-i 40` are neither a family nor a port.
+        // A leading digit is a family only if no other digit follows. So `-i 40` has no family.
         let after = rest.strip_prefix(digit).filter(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()));
         if let Some(after) = after {
             filters.push(Filter::Family(family));

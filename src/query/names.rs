@@ -2,14 +2,14 @@
 
 use crate::registry::Registry;
 
-/// The maximum number of expected names that a message lists. If there are more, the message has only the nearest name.
+/// The maximum number of expected names in a message. If there are more, the message has only the nearest name.
 const MANY: usize = 20;
 
-/// The maximum edit distance at which a subcommand, or a name in use on this machine, is suggested.
+/// The maximum edit distance for a suggestion of a subcommand or of a name in use on this machine.
 const NEAR: usize = 2;
 
-/// A name with at most this many letters is similar to almost every name. So a name of the registry is suggested only
-/// if this name and the typed name are both longer.
+/// The maximum length of a short name. A short name is similar to almost every name. So a name of the registry is
+/// suggested only if neither this name nor the typed name is short.
 const SHORT: usize = 3;
 
 const FEW: usize = 4;
@@ -51,8 +51,8 @@ pub(crate) fn suggestion<'a>(
     if names.is_empty() { String::new() } else { format!("; did you mean {}?", names.join(", ")) }
 }
 
-/// Returns the candidates within [`NEAR`] of a name, nearest first. For a name of fewer than `shortest` letters, there
-/// are none.
+/// Returns the candidates within [`NEAR`] of a name, nearest first. Returns none if the name has fewer than `shortest`
+/// letters.
 pub(crate) fn near<'a>(name: &str, candidates: Vec<&'a str>, shortest: usize) -> Vec<&'a str> {
     let name = name.to_lowercase();
     let length = name.chars().count();

@@ -21,7 +21,7 @@ pub(crate) struct TypedFilters<'a> {
     /// Whether to select the sockets without a port.
     pub(crate) raw: bool,
     pub(crate) reachable: bool,
-    /// Whether connections are listed too. A target then matches either end of a connection.
+    /// Whether connections are listed too. If so, a target matches either end of a connection.
     pub(crate) either_end: bool,
     pub(crate) foreign_options: foreign_options::ForeignOptions<'a>,
 }
@@ -65,12 +65,12 @@ impl Selection {
         Ok(Selection { targets, groups, not, typed_not, either_end: asked.either_end })
     }
 
-    /// Looks up the targets on this machine: the names among the network interfaces, and the addresses among the
-    /// addresses of this machine.
+    /// Looks up the targets on this machine. A name may be the name of a network interface, and an address may be an
+    /// address of this machine.
     pub(crate) fn resolve(&mut self, machine: &OwnAddresses<'_>) {
         self.targets.iter_mut().for_each(|target| target.resolve(machine));
-        // An excluded address excludes only the sockets that are bound to the address, not the sockets on the wildcard
-        // address.
+        // `--not` with an address excludes only the sockets that are bound to this address. The sockets on the wildcard
+        // address stay.
         let bound = OwnAddresses { has: &|_| false, ..*machine };
         for filter in &mut self.not {
             if let Filter::Target(target) = filter {
@@ -79,13 +79,13 @@ impl Selection {
         }
     }
 
-    /// Makes each address among the targets select only the sockets that are bound to the address. `kill` uses this,
+    /// For each target with an address, selects only the sockets that are bound to this address. `kill` uses this,
     /// because it must not end listeners on the wildcard address.
     pub(crate) fn mean_bound_sockets(&mut self) {
         self.targets.iter_mut().for_each(Target::mean_bound_sockets);
     }
 
-    /// Returns, as typed, the values of `--not` that exclude no entry.
+    /// Returns the values of `--not` that exclude no entry, as typed.
     pub(crate) fn unused_exclusions<'s>(&'s self, entries: &[Entry]) -> Vec<&'s str> {
         let excludes = |filter: &Filter| {
             entries.iter().any(|entry| !filter.test(&Subject::Entry(entry), self.either_end).is_no())
@@ -98,15 +98,16 @@ impl Selection {
         &self.targets
     }
 
-    /// Returns whether every filter is a protocol, an address family or the selection of sockets without a port.
+    /// Returns whether the user gave no target, no exclusion, and no filter except by protocol, by address family, or
+    /// for sockets without a port.
     pub(crate) fn is_everything(&self) -> bool {
         let is_broad =
             |filter: &Filter| matches!(filter, Filter::Protocol(_) | Filter::Family(_) | Filter::WithoutPort);
         self.targets.is_empty() && self.not.is_empty() && self.groups.iter().flatten().all(is_broad)
     }
 
-    /// Returns whether a filter names a target, program, process, user, unit or container. If such a filter matches
-    /// nothing, it may contain a mistake.
+    /// Returns whether the user gave a target, or a filter by program, process, user, unit or container. If nothing
+    /// matches, such a name may be misspelt.
     pub(crate) fn names_listeners(&self) -> bool {
         let names = ["process", "pid", "user", "unit", "container"];
         let is_name = |filter: &Filter| names.iter().any(|name| filter.value(name).is_some());
@@ -158,8 +159,8 @@ impl Selection {
         Answer::all(groups.map(|group| any(group))).and(!any(&self.not))
     }
 
-    /// Returns whether an entry matches all filters and prevents a program from binding a port of a target. If so, adds
-    /// the indices of these targets to `matched`.
+    /// Returns whether an entry matches all filters, and prevents a program from binding a port of at least one target.
+    /// If so, adds the indices of these targets to `matched`.
     pub(crate) fn blocks_target(&self, entry: &Entry, matched: &mut HashSet<usize>) -> Answer {
         let subject = Subject::Entry(entry);
         let only_family = |group: &Vec<Filter>| match group[..] {
@@ -214,8 +215,9 @@ impl Selection {
         self.filters().filter_map(move |filter| filter.value(name))
     }
 
-    /// Returns the number of reachable listeners that only the filter by exposure excludes. For example, a filter for
-    /// public addresses excludes a listener on the wildcard address, which is reachable too.
+    /// Returns the number of reachable listeners that the filter by exposure excludes, but no other filter does. For
+    /// example, a filter for public addresses excludes listeners on the wildcard address, although clients with public
+    /// addresses reach them.
     pub(crate) fn also_reachable(&self, entries: &[Entry]) -> usize {
         let classes = |group: &[Filter]| -> Vec<String> {
             group.iter().filter_map(|filter| filter.value("exposure")).map(str::to_lowercase).collect()
@@ -253,8 +255,8 @@ impl Selection {
         self.groups.iter().flatten().filter_map(state)
     }
 
-    /// Returns a message for each unmatched target that is a known name or port 0: `ssh: nothing found (searched:
-    /// tcp/22)`.
+    /// Returns a message for each target that matched nothing, but is a known name or port 0: `ssh: nothing found
+    /// (searched: tcp/22)`.
     pub(crate) fn searched(&self, matched: &HashSet<usize>) -> Vec<String> {
         self.unmatched(matched)
             .filter_map(|target| match &target.kind {
@@ -270,7 +272,8 @@ impl Selection {
             .collect()
     }
 
-    /// Returns the unmatched targets that are unknown names. Names for which `is_running` is true are left out.
+    /// Returns the targets that matched nothing and are unknown names. A name is left out if `is_running` returns true
+    /// for it.
     pub(crate) fn unknown_names(
         &self,
         matched: &HashSet<usize>,
@@ -285,7 +288,7 @@ impl Selection {
             .collect()
     }
 
-    /// Returns a message for each unmatched target with an address that this machine does not have.
+    /// Returns a message for each target that matched nothing because this machine does not have its address.
     pub(crate) fn foreign_addresses(&self, matched: &HashSet<usize>) -> Vec<String> {
         self.unmatched(matched)
             .filter(|target| {
@@ -300,7 +303,7 @@ impl Selection {
         unmatched.map(|(_, target)| target)
     }
 
-    /// Returns the port if a single port is the only target, and there is no filter.
+    /// Returns the port if the user gave a single port and no filter.
     pub(crate) fn only_port(&self) -> Option<u16> {
         let [Target { kind: TargetKind::Ports(ports), protocol: None, .. }] = &self.targets[..] else {
             return None;

@@ -5,7 +5,7 @@ use crate::findings::Finding;
 use crate::join::Subject;
 use crate::model::{Exposure, Owner, Process, Socket};
 
-/// Which processes of an entry must match: any process for a filter, every process for a policy.
+/// The processes of an entry that must match: at least one process for a filter, every process for a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Quantifier {
     Any,
@@ -43,8 +43,8 @@ impl<'a> Subject<'a> {
         processes.iter().map(|process| &**process)
     }
 
-    /// Asks about the processes that own a socket. The answer is `Unknown` for a process that could not be read, and
-    /// for an address without a listener. It is no for a socket of the kernel.
+    /// Asks about the processes that own a socket. A process that could not be read gives the answer `Unknown`, and so
+    /// does an address without a listener. A socket of the kernel gives the answer `No`.
     pub(crate) fn ask_processes(&self, quantifier: Quantifier, is: impl Fn(&'a Process) -> Answer) -> Answer {
         let Some(socket) = self.socket() else { return Answer::Unknown };
         let unread = match &socket.owner {

@@ -24,9 +24,13 @@ pub(crate) struct Target {
 pub(crate) enum TargetKind {
     /// `3416`, `80,443`, `8000-8100`.
     Ports(Vec<PortRange>),
-    /// `127.0.0.1`, `10.0.0.0/8`, `[::1]:5432`. An address of this machine selects the sockets that a client reaches by
-    /// the address. An address with ports does so too, unless this machine does not have the address. Otherwise an
-    /// address selects the sockets that are bound to it.
+    /// `127.0.0.1`, `10.0.0.0/8`, `[::1]:5432`. In these cases, the target selects the sockets that receive traffic for
+    /// the address:
+    ///
+    /// - This machine has the address.
+    /// - The target has ports, and is a network or an address that this machine may have.
+    ///
+    /// In all other cases, the target selects the sockets that are bound to the address.
     Address(TypedAddress),
     Name(Name),
 }
@@ -100,7 +104,7 @@ impl Target {
         Ok(Target { text: text.to_owned(), protocol, kind })
     }
 
-    /// Returns the ports that the target can mean; `None` means any port.
+    /// Returns the ports that the target names; `None` if it can mean any port.
     pub(crate) fn ports(&self) -> Option<&[PortRange]> {
         match &self.kind {
             TargetKind::Ports(ports) => Some(ports),
@@ -148,7 +152,7 @@ impl Target {
     }
 
     /// Returns whether the target selects an entry, or an address without a listener. With `either_end`, the remote end
-    /// of a connection counts too. The probable owner of a hidden socket counts as its process.
+    /// of a connection counts too. If the process of a socket is hidden, the probable owner counts as its process.
     pub(crate) fn test(&self, subject: &Subject<'_>, either_end: bool) -> Answer {
         let answer = self.test_for_certain(subject, either_end);
         let (Subject::Entry(entry), TargetKind::Name(name)) = (subject, &self.kind) else { return answer };
@@ -201,8 +205,8 @@ fn is_bound_to(subject: &Subject<'_>, network: Network) -> Answer {
     Answer::of_known(subject.address(), |address| network.contains(unmapped(address)))
 }
 
-/// Returns whether a socket on one of these ports receives traffic for the network. The socket is bound to an address
-/// of the network or to the wildcard address. Without ports, every port counts.
+/// Returns whether a socket on one of these ports receives traffic for the network: it is bound to an address of the
+/// network, or to the wildcard address. If `ports` is empty, every port counts.
 fn reaches(subject: &Subject<'_>, network: Network, ports: &[PortRange]) -> Answer {
     let Some(address) = subject.address().map(unmapped) else { return Answer::Unknown };
     let bound = is_bound_to(subject, network);
@@ -213,8 +217,8 @@ fn reaches(subject: &Subject<'_>, network: Network, ports: &[PortRange]) -> Answ
         IpAddr::V6(_) if network.is_ipv4() => conditions::serves_ipv4(subject),
         IpAddr::V6(_) => Answer::Yes,
     };
-    // The kernel delivers packets for loopback addresses only through the loopback device. A socket on another device
-    // receives none of them.
+    // The kernel delivers packets for a loopback address only through the loopback device. So a socket on another
+    // device receives none of these packets.
     let is_cut_off = address.is_loopback() && on_device(subject, Network::single(address)).is_no();
     let bound = if is_cut_off && !ports.is_empty() { Answer::No } else { bound };
     on_port(subject, ports).and(bound.or(wildcard.and(on_device(subject, network))))
@@ -270,7 +274,7 @@ impl Name {
             (Some(port), None) if !self.service.iter().any(|(ports, _)| ports.contains(port)) => Answer::No,
             _ => Answer::Unknown,
         };
-        // The name of a service stands for its port. An address with another port does not match.
+        // The name of a service stands for its port. So an address without a listener matches only by its port.
         if port.is_yes() || (subject.socket().is_none() && !self.service.is_empty()) {
             return port;
         }
@@ -291,7 +295,7 @@ impl Name {
             }
         });
         match interface.or(program) {
-            // The target is a service, so only its port counts. A hidden program on another port must not make the
+            // For the name of a service, only the port counts. A hidden program on another port must not make the
             // answer unknown.
             Answer::Unknown if !self.service.is_empty() => Answer::No,
             answer => answer,
@@ -304,7 +308,7 @@ impl Name {
     }
 
     /// Returns whether a socket with a hidden process probably belongs to the program or product with this name. The
-    /// evidence is its system service, or the product that a listing shows.
+    /// evidence is the system service of the socket, or the product that a listing shows for it.
     fn is_likely(&self, subject: &Subject<'_>) -> bool {
         let Subject::Entry(entry) = subject else { return false };
         if entry.socket.owner != Owner::Hidden || !entry.socket.state.holds_port() {
@@ -318,8 +322,8 @@ impl Name {
         unit.is_some_and(|unit| unit.eq_ignore_ascii_case(&self.name)) || product.is_some_and(has_product)
     }
 
-    /// Returns whether clients reach the socket through the network interface with this name. The socket is then bound
-    /// to the interface, to one of its addresses, or to the wildcard address.
+    /// Returns whether clients reach the socket through the network interface with this name. They do if the socket is
+    /// bound to the interface, to one of its addresses, or to the wildcard address.
     fn is_reached_through_interface(&self, subject: &Subject<'_>) -> Answer {
         let is_bound = conditions::device(subject, |device| device == Some(&self.name));
         let Some(addresses) = &self.interface else { return is_bound };
@@ -328,8 +332,8 @@ impl Name {
         is_bound.or(is_free.and(Answer::any(reached)))
     }
 
-    /// Returns whether a recognised program has this name, or serves the service of this name. For an interpreter, the
-    /// script counts. A program that forwards ports does not count as a server of its usual port.
+    /// Returns whether a recognised program has this name, or serves the service with this name. Of an interpreter, the
+    /// script counts. A program that only forwards ports does not serve its usual port.
     fn is_program(&self, identity: &RecognisedProgram) -> bool {
         let serves_port = |program: &&ListedProgram| {
             !program.any_port

@@ -13,7 +13,7 @@ pub(crate) struct TypedAddress {
     pub(crate) ports: Vec<PortRange>,
     /// The device after `%`, as in `127.0.0.53%lo`.
     pub(crate) device: Option<String>,
-    /// Whether this is one address by which clients reach this machine. `None` if this is not known, or for a network.
+    /// Whether clients reach this machine by the address. `None` if this is not known, or if the text is a network.
     pub(crate) is_own: Option<bool>,
 }
 

@@ -125,7 +125,7 @@ fn the_name_of_an_interface_means_what_is_reached_through_it() {
     }
 }
 
-/// An address of this machine selects the sockets that clients reach by this address, even without a port. Any other
+/// An address of this machine selects the sockets that receive traffic for it, even if no port follows. Any other
 /// address selects only the sockets that are bound to it.
 #[test]
 fn an_address_of_this_machine_means_what_is_reached_there() {
@@ -153,7 +153,8 @@ fn an_address_of_this_machine_means_what_is_reached_there() {
     }
 }
 
-/// A service with a hidden process is found by its system service, and by the product that a listing shows for it.
+/// A service with a hidden process is found by the name of its system service. It is also found by the product that a
+/// listing shows for it.
 #[test]
 fn names_of_services_whose_process_is_hidden() {
     for (name, target, local, unit, product, answer) in [
@@ -201,8 +202,8 @@ fn the_filter_of_containers_finds_published_ports() {
     }
 }
 
-/// The name of a service finds the programs that serve it on any port. A program that only forwards the port of the
-/// service is not found.
+/// The name of a service finds the programs that serve it, on any port. It does not find a program that only forwards
+/// the port of the service.
 #[test]
 fn names_of_services_products_and_programs() {
     for (target, exe, line, answer) in [
@@ -218,7 +219,7 @@ fn names_of_services_products_and_programs() {
     }
 }
 
-/// Tests a target with a process on a port that the target does not name.
+/// Tests a target against a listener on a port that the target does not name. `exe` and `line` describe the process.
 fn test_on_another_port(target: &str, exe: &str, line: &str) -> Answer {
     let process = Process {
         name: Some("x".to_owned()),
@@ -249,7 +250,7 @@ fn scripts_archives_and_classes_are_names() {
     }
 }
 
-/// If the process is not visible, or if there is no listener, a filter about the process has the answer unknown.
+/// A filter about the process has the answer unknown if the process is not visible, or if there is no listener.
 #[test]
 fn missing_evidence_is_unknown() {
     let hidden = entry(socket("tcp/0.0.0.0:80", None));
@@ -281,7 +282,7 @@ fn missing_evidence_is_unknown() {
     }
 }
 
-/// The name of a container or of its pod finds the container, and the port that the container publishes.
+/// A container is found by its name or the name of its pod. The port that it publishes is found in the same way.
 #[test]
 fn a_container_is_a_target() {
     const ID: &str = "4f1c0b7d9e6a5b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c";
@@ -338,7 +339,8 @@ fn the_probable_owner_of_a_hidden_socket_has_its_name() {
     }
 }
 
-/// A client with an address of one class can also reach listeners of other classes.
+/// A filter for one class of exposure leaves out listeners of other classes. Clients of the class can still reach these
+/// listeners.
 #[test]
 fn reachable_listeners_that_an_exposure_leaves_out_are_noted() {
     let entries: Vec<Entry> = ["tcp/0.0.0.0:80", "tcp/0.0.0.0:81", "tcp/192.168.7.5:80", "tcp/127.0.0.1:80"]

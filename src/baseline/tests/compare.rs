@@ -13,8 +13,8 @@ pub(super) fn report(snapshot: &Snapshot) -> Report {
     judge(snapshot.clone(), Registry::embedded())
 }
 
-/// Returns each change as text: its kind and place. An uncertain change ends with `+`, and a transient change is in
-/// brackets.
+/// Returns each change as text, with its kind and place. A transient change is in brackets, and an uncertain change
+/// ends with `+`.
 pub(super) fn compared(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     let (before, after) = (report(before), report(after));
     let comparison = compare(&before, &after);
@@ -166,7 +166,7 @@ fn sockets_that_may_be_clients_are_passing_changes() {
     for (name, before, after, wanted) in rows {
         assert_eq!(compared(&seen(before), &seen(after)), *wanted, "{name}");
     }
-    // A TCP socket that is bound but does not listen may also belong to a client, except on a reserved port.
+    // A TCP socket that is bound but does not listen may also belong to a client. On a reserved port it does not.
     // Connections are not compared.
     let mut bound = seen(&[("tcp/0.0.0.0:40001", Some(0), &["/bin/a"])]);
     bound.sockets[0].state = State::Bound;
@@ -243,7 +243,7 @@ fn namespaces_that_were_not_scanned() {
         compared(&inside(all()), &empty(Namespaces::Own)),
         ["namespace-not-looked-into tcp/0.0.0.0:80"]
     );
-    // Only the namespace `blue` was requested, so nothing is known about the observer's own namespace.
+    // Only the namespace `blue` was scanned, so nothing is known about portolan's own namespace.
     let called = || Namespaces::Called("blue".into());
     let own = Snapshot { scope: asked(all()), ..seen(&[("tcp/0.0.0.0:81", Some(0), &["/bin/a"])]) };
     assert_eq!(
@@ -353,7 +353,7 @@ fn evidence_of_both_sides() {
     );
 }
 
-/// Returns the changes that the comparison in the opposite direction must print.
+/// Returns the changes that a comparison in the opposite direction must give.
 fn turned_over(printed: &[String]) -> Vec<String> {
     let mut turned: Vec<String> = printed
         .iter()
@@ -412,7 +412,7 @@ proptest! {
         prop_assert_eq!(compared(&turn(&before), &turn(&after)), compared(&before, &after));
     }
 
-    /// In the opposite comparison, each appeared listener has vanished, with the same `sure` and `passing`. A
+    /// A comparison in the opposite direction gives the opposite changes, with the same `sure` and `passing`. A
     /// listener that cannot be compared in one direction cannot be compared in the other.
     #[test]
     fn comparisons_are_symmetric(before in any_view(), after in any_view()) {
@@ -421,7 +421,8 @@ proptest! {
         prop_assert_eq!(turned_over(&compared(&before, &after)), back);
     }
 
-    /// A complete comparison reports each address that only one side has, unless the socket may belong to a client.
+    /// A complete comparison reports each address that only one side has. The only exceptions are sockets that may
+    /// belong to a client.
     #[test]
     fn a_complete_comparison_misses_nothing(before in any_view(), after in any_view()) {
         let (before, after) = (report(&before), report(&after));

@@ -99,8 +99,8 @@ fn printed(before: &Snapshot, after: &Snapshot) -> Vec<String> {
         .collect()
 }
 
-/// The script of an interpreter and the arguments of a relay are part of the program. If only one side knows them, the
-/// sides do not differ.
+/// The script of an interpreter, or the arguments of a relay, are a part of the program. If only one side knows them,
+/// there is no difference.
 #[test]
 fn scripts_modules_and_destinations_are_identity() {
     let running = |exe: &str, cmdline: &str| {
@@ -330,7 +330,7 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
     proptest::collection::vec((local, uid, proptest::sample::select(programs.to_vec())), 0..8)
 }
 
-/// Returns the reverse of a difference, computed from its text.
+/// Returns the text of a difference, turned into the text of the opposite difference.
 fn turned(printed: &[String]) -> Vec<String> {
     let mut turned: Vec<String> = printed
         .iter()

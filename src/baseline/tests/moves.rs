@@ -5,8 +5,8 @@ use super::*;
 use crate::baseline::{compare, since};
 use crate::findings::FindingFacts;
 
-/// A listener with a hidden owner counts as moved only if unit and user are the same. No other listener may be the same
-/// service.
+/// A listener with a hidden owner counts as moved only if its unit and user stay the same, and no other listener has
+/// the same unit and user.
 #[test]
 fn hidden_services_that_move() {
     const UNIT: Option<&str> = Some("metrics.service");

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// A socket that is bound but does not listen is judged, as in a comparison with a baseline. If it may belong to a
-/// client, the severity is at most info.
+/// A policy also judges a socket that is bound but does not listen. If this socket may belong to a client, the severity
+/// is at most info.
 #[test]
 fn bound_sockets_and_clients() {
     for (local, state, severity) in [
@@ -54,8 +54,8 @@ fn an_executable_is_more_than_its_path() {
             assert_eq!(allows(&format!("executable = \"{pattern}\"")), allowed, "{name}: {pattern}");
         }
     }
-    // Any user can start a process in a root directory of their own, with any file at any path. Only root makes
-    // containers and system services.
+    // Any user can start a process in a root directory of their own, where the user chooses the file at every path.
+    // Only root makes containers and system services.
     for (name, container, unit, allowed) in [
         ("of a session", None, Some("session-4.scope"), false),
         ("of a user's manager", None, Some("user@1000.service/ssh.service"), false),
@@ -128,7 +128,7 @@ fn what_an_interpreter_runs_is_a_condition() {
     assert!(drafted.rules[0].notes.is_empty(), "{:?}", drafted.rules[0].notes);
 }
 
-/// A draft does not allow a program that may be an impostor, even on loopback.
+/// A program on loopback may be an impostor too. A draft does not allow it.
 #[test]
 fn a_draft_allows_no_impostor_on_loopback() {
     for address in ["0.0.0.0", "127.0.0.1"] {

@@ -19,7 +19,7 @@ fn included(name: &str, text: &str) -> Included {
     Included { name: name.to_owned(), identity: name.to_owned(), bytes: text.as_bytes().to_vec() }
 }
 
-/// Parses a policy of one file, which gets its schema here.
+/// Parses a policy of one file. The schema is added to the text.
 pub(super) fn read(text: &str) -> Result<Policy, PolicyError> {
     let text = format!("schema = \"portolan.policy/1\"\n{text}");
     parse(&included("p.toml", &text), &mut |_, _| Err("no file".to_owned()))
@@ -206,7 +206,7 @@ fn conditions_without_evidence_are_undecided() {
     half.processes.pop();
     assert_eq!(allows("executable = \"/usr/sbin/nginx\"", &half), None);
     assert_eq!(allows("executable = \"/usr/sbin/apache2\"", &half), Some(false));
-    // An earlier rule may match, and a later rule certainly matches. The listener is then allowed.
+    // The first rule may match, and the second rule certainly matches. So the listener is allowed.
     let both = "executable = \"/usr/sbin/nginx\"\n[[allow]]\nid = \"s\"\nport = 80";
     assert_eq!(allows(both, &half), Some(true));
     // The name of the host is unknown, and the ephemeral range could not be read.
@@ -233,7 +233,8 @@ fn the_first_rule_that_holds_is_named() {
     assert_eq!((orphaned.rule.as_deref(), orphaned.finding.severity), (Some("first"), Severity::Info));
 }
 
-/// A rule that allows a port removes the findings about the port. The findings about the program need `accept`.
+/// A rule that allows a port removes the findings about the port. Findings about the program remain, unless `accept`
+/// names them.
 #[test]
 fn an_allow_rule_settles_findings_about_the_port_only() {
     let python = [(10, "/usr/bin/python3.11", "root")];
@@ -276,15 +277,15 @@ fn findings_are_graded_by_the_first_rule_for_them() {
     ] {
         assert_eq!(printed(&read(&rules).unwrap(), &snapshot).0, codes, "{rules}");
     }
-    // If the name of the host is unknown, a rule for named hosts switches off no finding.
+    // A rule for named hosts switches off no finding if the name of this host is unknown.
     let mut nameless = snapshot.clone();
     nameless.host.name = None;
     let off = rule("a", "code = [\"impostor\", \"unexpected\"]\nseverity = \"off\"\nhosts = \"web-*\"");
     assert_eq!(printed(&read(&off).unwrap(), &nameless).0, ["unexpected", "impostor"]);
 }
 
-/// Returns the evidence of the only `unexpected` finding: the nearest rule, its conditions that do not match, and the
-/// date on which a rule expired.
+/// Returns the evidence of the only `unexpected` finding. It has the nearest rule, the conditions of this rule that do
+/// not match, and the date on which a rule expired.
 fn evidence(policy: &str, snapshot: &Snapshot) -> (Option<String>, Vec<String>, Option<String>) {
     let report = judge(snapshot.clone(), Registry::embedded());
     let mut audit = Audit::of(&report);
@@ -368,8 +369,8 @@ fn a_required_listener_that_is_absent_is_missing() {
     let Missing { wanted, .. } = Missing::of(&audit.findings[0].finding.evidence).unwrap();
     assert_eq!(wanted, "port 80, executable /usr/sbin/nginx");
 
-    // Each combination of port, protocol and address is a requirement. A port range counts as one port, and a block as
-    // one address.
+    // Each combination of port, protocol and address is a requirement. A range of ports counts as one port, and a block
+    // of addresses as one address.
     let wanted = |rule: &str| {
         let policy = read(&format!("[[allow]]\nid = \"r\"\nrequired = true\n{rule}")).unwrap();
         let report = judge(there.clone(), Registry::embedded());

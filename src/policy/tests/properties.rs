@@ -52,8 +52,8 @@ fn numbered(rules: &[String], from: usize) -> String {
     rules.iter().enumerate().map(|(n, rule)| format!("[[allow]]\nid = \"r{}\"\n{rule}", n + from)).collect()
 }
 
-/// Returns the ID of the rule that allows the listener. Without such a rule, the error says whether a rule may allow
-/// the listener.
+/// Returns the ID of the rule that allows the listener. If there is none, the error is true if a rule may allow the
+/// listener.
 fn decided(policy: &Policy, snapshot: &Snapshot) -> Result<String, bool> {
     let report = judge(snapshot.clone(), Registry::embedded());
     let rules = apply::rules_on_host(&policy.allow, snapshot, "2026-11-21".parse().unwrap());
