@@ -1,4 +1,4 @@
-//! Finds the ports that the registry or a table names. They are not proposed for a new service.
+//! Finds the ports that the registry or a table names. `explain --free` does not propose these ports.
 //!
 //! Every protocol and every table counts, even a table of ports that only malware uses.
 
@@ -16,15 +16,15 @@ pub struct Claim {
 }
 
 impl Registry {
-    /// Returns one item for each port of a range, in ascending order: the reason why a new service should not use the
-    /// port. The item is `None` if nothing names the port.
+    /// Returns the reason why a new service should not use a port; `None` if nothing names the port. The list has one
+    /// item for each port of the range, in ascending order.
     #[must_use]
     pub fn claims(&self, asked: PortRange) -> Vec<Option<Claim>> {
         let mut claims = vec![None; usize::from(asked.high - asked.low) + 1];
         let mut claim = |ports: PortRange, kind: Unsuitable, by: &'static str| {
             for port in ports.low.max(asked.low)..=ports.high.min(asked.high) {
                 let place: &mut Option<Claim> = &mut claims[usize::from(port - asked.low)];
-                // Only one claim per port is kept: the first of the most important kind.
+                // A port gets one claim: the first of the most important kind.
                 if place.is_none_or(|known| kind < known.kind) {
                     *place = Some(Claim { kind, by });
                 }
@@ -102,7 +102,7 @@ mod tests {
                 assert!(verdict.assignments.is_empty() && verdict.known_use.is_empty(), "{port}");
                 assert!(verdict.named_otherwise_by.is_empty() && verdict.remark.is_none(), "{port}");
                 assert!(verdict.basis != crate::model::StatusBasis::Reserved, "{port}");
-                // The context takes longer, so only some ports are checked.
+                // Computing the context takes longer, so it is checked for some ports only.
                 if port % 509 == 0 {
                     let context = registry.context(port, protocol, &verdict);
                     assert!(context.services.is_empty() && context.programs.is_empty(), "{port}");

@@ -1,7 +1,6 @@
-//! Reads the names, the script and the options of a running program. The tables of dangerous services and of tools are
-//! matched against them.
+//! Reads the names, the script and the options of a running program, for the tables of dangerous services and of tools.
 //!
-//! An interpreter is identified by its script, module, class or jar. Text elsewhere in the command line proves nothing,
+//! An interpreter is identified by its script, module, class or jar. Other text in the command line proves nothing,
 //! because anyone can choose the arguments of a program and the names of directories.
 
 use std::borrow::Cow;
@@ -18,8 +17,8 @@ use crate::model::interpreter::{InterpreterCommand, parse_innermost, shows_only_
 
 #[derive(Clone, Debug)]
 pub(crate) struct CommandLine<'p> {
-    /// The file name of the program, and its shorter forms without a version, a processor or another suffix. If the
-    /// file contains many programs, the name of the program that runs is added.
+    /// The file name of the program, and its shorter forms: without a version, a processor or another suffix. If the
+    /// file contains many programs, the name of the running program is added.
     pub(super) names: Vec<&'p str>,
     /// The name that the tables use for the interpreter; `None` for other programs.
     pub(super) interpreter: Option<&'static str>,
@@ -36,7 +35,7 @@ pub(crate) struct CommandLine<'p> {
 
 /// Interpreters that read code from standard input if their command line names no code.
 const READ_STANDARD_INPUT: [&str; 5] = ["python", "node", "perl", "ruby", "lua"];
-/// Interpreters whose code on the command line does not count as typed code. Such code is ordinary, or the tables have
+/// Interpreters whose code on the command line does not count as typed code. It is ordinary, or the tables have
 /// separate rows for it.
 const ORDINARY_WITH_CODE: [&str; 13] = [
     "sh",
@@ -54,8 +53,8 @@ const ORDINARY_WITH_CODE: [&str; 13] = [
     "expect",
 ];
 
-/// Returns whether an interpreter runs code without a file. The result is false if the process overwrote its command
-/// line with a title, because the code is then not visible.
+/// Returns whether an interpreter runs code without a file. If a title has replaced the command line, the code is not
+/// visible, and the result is false.
 fn runs_typed_code(file: &str, arguments: &[String]) -> bool {
     let bare = |name| super::programs::stem(crate::model::interpreter::without_build(name));
     match parse_innermost(file, arguments) {
@@ -73,7 +72,8 @@ fn runs_typed_code(file: &str, arguments: &[String]) -> bool {
 }
 
 impl<'p> CommandLine<'p> {
-    /// Reads the command line of the program file `file`. The first argument is the name that started the program.
+    /// Reads the command line of the program file `file`. The first argument is the name with which the program was
+    /// started.
     pub(crate) fn new(file: &'p str, arguments: &'p [String]) -> Self {
         let mut names = names_of(file);
         let interpreter = names.iter().find_map(|name| interpreter(name));
@@ -116,9 +116,10 @@ impl<'p> CommandLine<'p> {
         self.has(Meaning::Any, expression, port)
     }
 
-    /// Returns whether an expression matches an option that protects the service, with `port` in place of `{port}`. An
-    /// option does not count if its value switches the protection off: `--tls-auth=none`. Parts joined by ` && ` must
-    /// all protect.
+    /// Returns whether an expression matches an option that protects the service. `port` replaces `{port}`, and parts
+    /// joined by ` && ` must all protect.
+    ///
+    /// An option does not count if its value switches the protection off: `--tls-auth=none`.
     pub(super) fn protects_on(&self, expression: &'static str, port: u16) -> bool {
         expression.split(" && ").all(|part| self.has(Meaning::Protection, part, port))
     }
@@ -136,8 +137,9 @@ impl<'p> CommandLine<'p> {
         compile(&expression).is_some_and(|regex| meaning.is_match(&regex, &self.line))
     }
 
-    /// Returns what the groups `host` and `port` of an expression match in the joined command line. `None` if the
-    /// expression does not match, or if `port` is not a port. Without a group `host`, the host is empty.
+    /// Returns the texts that the groups `host` and `port` of an expression match in the joined command line. `None` if
+    /// the expression does not match, or if the text of `port` is not a port. If the expression has no group `host`,
+    /// the host is empty.
     pub(super) fn host_and_port(&self, expression: &str) -> Option<(&str, u16)> {
         let found = compile(expression)?.captures(&self.line)?;
         let host = found.name("host").map_or("", |host| host.as_str());
@@ -159,8 +161,9 @@ impl<'p> CommandLine<'p> {
         })
     }
 
-    /// Returns whether the command line has an option, alone or with a value after `=`, `:` or a comma. `*` at the end
-    /// of `option` matches any text. For an interpreter, only its own options count.
+    /// Returns whether the command line has an option, alone or with a value after `=`, `:` or a comma. A `*` at the
+    /// end of `option` matches any text. Of an interpreter, only its own options count, not the arguments of its
+    /// script.
     pub(super) fn has_option(&self, option: &str) -> bool {
         let is_it = |word: &str| match option.strip_suffix('*') {
             Some(begin) => word.starts_with(begin),
@@ -175,8 +178,8 @@ impl<'p> CommandLine<'p> {
         }
     }
 
-    /// Returns whether an expression of an interpreter's row matches. An expression that begins with `^` is compared
-    /// with the script and its arguments. Any other expression is compared with the options of the interpreter.
+    /// Returns whether an expression in the row of an interpreter matches. If the expression begins with `^`, it is
+    /// compared with the script and its arguments. Otherwise it is compared with each option of the interpreter.
     pub(super) fn matches_command(&self, expression: &'static str) -> bool {
         if expression.starts_with('^') {
             return self.commands.iter().any(|command| is_match(Meaning::Any, expression, &command.line()));
@@ -185,8 +188,8 @@ impl<'p> CommandLine<'p> {
     }
 }
 
-/// Options that open a port for metrics, health checks or profiles: `--metrics-addr 0.0.0.0:9399`, and the Prometheus
-/// agent of a Java process.
+/// Options that open a port for metrics, health checks or profiles. Two examples are `--metrics-addr 0.0.0.0:9399`, and
+/// the Prometheus agent of a Java process.
 const FOR_DIAGNOSTICS: &str = concat!(
     r"(?i)\s(--?[a-z0-9._-]*(metrics|telemetry|prometheus|pprof|profiling|health|debug[._-]?addr)[a-z0-9._-]*",
     r"[= ](\S*[^\d\s])?|-javaagent:\S*(prometheus|jmx_exporter|opentelemetry)\S*=(\S*:)?){port}(\D|$)",
@@ -202,7 +205,7 @@ struct UsedExpression {
 /// The maximum length of a stored text, in bytes. The limit saves memory.
 const LONGEST_LAST: usize = 4096;
 
-/// Returns whether an expression matches a text. Each expression is compiled only once. The result for the last text is
+/// Returns whether an expression matches a text. Each expression is compiled only once. Its last text and result are
 /// stored, because a listing can show thousands of listeners of the same process in sequence.
 fn is_match(meaning: Meaning, expression: &'static str, text: &str) -> bool {
     static USED: LazyLock<Mutex<HashMap<(Meaning, &'static str), UsedExpression>>> =

@@ -24,7 +24,8 @@ pub struct Comparison {
     pub added: Vec<Registration>,
     /// The registrations that only the embedded registry has.
     pub missing: Vec<Registration>,
-    /// The registrations that the curated lists describe, but the file lacks. These rows of the lists have no effect.
+    /// The registrations that the curated lists describe, but the file lacks. The rows of the lists for them have no
+    /// effect.
     pub without_effect: Vec<Registration>,
 }
 

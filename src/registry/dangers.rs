@@ -1,7 +1,7 @@
 //! Services that are dangerous if other machines can reach them, from `data/dangers.tsv`.
 //!
-//! A row describes a program with its default settings. Other modules read the configuration files and determine the
-//! exposure.
+//! A row describes a program with its default settings. Other modules read the configuration files, and find out
+//! whether other machines can reach the service.
 
 use std::sync::OnceLock;
 
@@ -31,10 +31,11 @@ pub(crate) struct Danger {
 
 /// Port 0 in the table stands for any port that the kernel chooses, as in `bind(2)`.
 const CHOSEN_BY_KERNEL: u16 = 0;
-/// The difference between the last and the first port from which a range counts as wide.
+/// A range of ports is wide if its last port is at least this number above its first port.
 const WIDE: u16 = 100;
 
-/// Returns each remedy of a row with the names of its programs. Without names, the remedy applies to every program.
+/// Returns each remedy of a row, and the names of the programs to which it applies. If there are no names, the remedy
+/// applies to every program.
 fn remedies(column: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
     column.split(" ;; ").map(|part| {
         let programs = part.strip_prefix('[').and_then(|rest| rest.split_once("] "));
@@ -104,15 +105,16 @@ impl DangerRow {
         Danger { service, title, severity, authentication, encryption, outsider_gets, remedy, attack, basis }
     }
 
-    /// Returns the danger if only the port suggests the service. It is one level less severe.
+    /// Returns the danger if only the port suggests the service. The severity is one level lower than for a certain
+    /// service.
     fn presumed(&self) -> Option<Danger> {
         Some(self.danger(self.severity()?.lower(), self.fields[7], DangerBasis::Port, None))
     }
 
     /// Returns the danger of a listener whose program the row names; `None` if the row does not apply.
     ///
-    /// The service is only presumed if the kernel chose the port, and neither the row nor the command line names the
-    /// port. The severity is then one level lower.
+    /// If the kernel chose the port, and neither the row nor the command line names it, the service is only presumed.
+    /// The severity is then one level lower.
     fn judge(
         &self,
         command: &CommandLine<'_>,
@@ -182,8 +184,8 @@ pub(super) fn all() -> impl Iterator<Item = (PortRange, &'static str)> {
     rows().flat_map(|row| pairs(row.fields[3]).map(move |(ports, _)| (ports, row.fields[1])))
 }
 
-/// Returns the titles of the rows that list the port, each once. A row with a wide port range is left out, because it
-/// says little about a single port.
+/// Returns the titles of the rows that list the port, each once. A row with a wide range of ports is left out, because
+/// it says little about a single port.
 pub(super) fn titles(port: u16, protocol: Protocol) -> Vec<&'static str> {
     static PORTS: PortIndex<{ port_index::count(DANGERS, 3) }> = PortIndex::new(DANGERS, 3);
     let mut titles: Vec<&'static str> = Vec::new();
@@ -199,8 +201,8 @@ pub(super) fn titles(port: u16, protocol: Protocol) -> Vec<&'static str> {
 
 /// Returns the most severe danger of a program on `port`; `None` if no row applies.
 ///
-/// If the kernel chose the port, rows for any program do not apply. A presumed danger then counts only if there is no
-/// certain danger.
+/// If the kernel chose the port, rows for the program `*` do not apply. A presumed danger then counts only if no danger
+/// is certain.
 pub(crate) fn danger(
     command: &CommandLine<'_>,
     port: u16,
@@ -240,7 +242,8 @@ pub(crate) fn danger_of_kernel(port: u16, protocol: Protocol) -> Option<Danger> 
     Some(row.danger(row.severity()?, row.fields[7], DangerBasis::Default, None))
 }
 
-/// The services that are presumed behind a published port of a container if only the port number is known.
+/// The services that can be presumed behind a published port of a container. Only the port number is known in this
+/// case.
 const BEHIND_A_PUBLISHED_PORT: [&str; 18] = [
     "docker-api",
     "redis",
@@ -263,7 +266,7 @@ const BEHIND_A_PUBLISHED_PORT: [&str; 18] = [
 ];
 
 /// Returns the danger of the service that is presumed on `port` of a container; `None` if no service is presumed. The
-/// danger is one level less severe than that of a visible service.
+/// danger is one level less severe than the danger of a visible service.
 pub(crate) fn behind_published_port(port: u16, protocol: Protocol) -> Option<Danger> {
     /// The rows are read once, because a node of a cluster publishes thousands of ports.
     static ROWS: OnceLock<Vec<DangerRow>> = OnceLock::new();
@@ -272,7 +275,7 @@ pub(crate) fn behind_published_port(port: u16, protocol: Protocol) -> Option<Dan
     presumed.iter().find(|row| row.lists(port, protocol))?.presumed()
 }
 
-/// Ports that almost only one service uses, with the row of this service. Ordinary applications do not choose these
+/// Ports that almost only one service uses, each with the row of its service. Ordinary applications do not choose these
 /// ports.
 const EXCLUSIVE_PORTS: [(u16, &str); 9] = [
     (2181, "zookeeper"),
@@ -286,8 +289,8 @@ const EXCLUSIVE_PORTS: [(u16, &str); 9] = [
     (27017, "mongodb"),
 ];
 
-/// Returns the danger of the service that is presumed if an unknown program listens on `port`. `None` if several
-/// services use the port. The danger is one level less severe than that of a known program.
+/// Returns the danger of the service that is presumed if an unknown program listens on `port`. `None` if the port is
+/// not in `EXCLUSIVE_PORTS`. The danger is one level less severe than the danger of a known program.
 #[must_use]
 pub(crate) fn of_unknown_program(port: u16, protocol: Protocol) -> Option<Danger> {
     let (_, service) = EXCLUSIVE_PORTS.iter().find(|(own, _)| *own == port)?;

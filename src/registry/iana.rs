@@ -48,7 +48,8 @@ pub struct Content {
 }
 
 impl Content {
-    /// Returns the content of a row without a name: `Reserved` or `Unassigned`. Any other description becomes a note.
+    /// Returns the content of a row without a name. The result has the description `Reserved` or `Unassigned`. Any
+    /// other description becomes a note.
     pub fn unnamed(description: &str) -> Self {
         let plain = description.to_ascii_lowercase();
         let (class, said) = match plain.as_str() {
@@ -99,8 +100,8 @@ pub fn tidy(text: &str) -> String {
     text.split_whitespace().filter(|word| !address(word)).collect::<Vec<_>>().join(" ")
 }
 
-/// Returns the readable name of an assignee: `Jon Postel` for `[Jon_Postel]`. Several names are joined by commas. A
-/// suffix such as `_2`, which IANA adds to equal names, is removed.
+/// Returns the readable name of an assignee: `Jon Postel` for `[Jon_Postel]`. Several names are joined by commas. IANA
+/// adds a suffix such as `_2` to equal names, and this suffix is removed.
 fn assignee(text: &str) -> Option<String> {
     let names = text.split(['[', ']']).map(str::trim).filter(|name| !name.is_empty()).map(|name| {
         let counted = name.rsplit_once('_').filter(|(_, n)| n.len() == 1 && n.as_bytes()[0].is_ascii_digit());

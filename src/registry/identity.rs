@@ -11,7 +11,8 @@ use crate::model::{OriginKind, PortRange, Process, Protocol, RestsOn};
 /// The kernel cuts process names to this many bytes (`TASK_COMM_LEN` of linux/sched.h, without its terminator).
 const COMM: usize = 15;
 
-/// The directories in which a script is identified by its file name. Elsewhere, any user can give a file any name.
+/// The directories of installed scripts. Only here is a script identified by its file name, because elsewhere any user
+/// can give a file any name.
 const INSTALLED: [&str; 9] =
     ["/usr/", "/bin/", "/sbin/", "/lib/", "/opt/", "/snap/", "/app/", "/nix/store/", "/gnu/store/"];
 
@@ -20,13 +21,14 @@ pub struct RecognisedProgram {
     pub rests_on: RestsOn,
     /// The name of the program file or script, or the name of the process.
     pub name: String,
-    /// The programs that the process may run. The list is empty if the program is unknown, and has several items if
-    /// programs have equal names.
+    /// The programs that the process may run. The list is empty if the program is unknown. It has several items if
+    /// several programs have the same name.
     pub programs: Vec<ListedProgram>,
-    /// Further programs whose text is also in the command line, but is shorter than the text of `programs`. An option
-    /// that opens a port, such as the port of a debugger, counts too.
+    /// Further programs that the command line names. Their texts are shorter than the text of `programs`. An option
+    /// that opens a port, such as the port of a debugger, is also a program here.
     also: Vec<ListedProgram>,
-    /// The interpreters that the file can be, as named in `programs.tsv`; empty if the file is not an interpreter.
+    /// The interpreters that the file can be, as named in `programs.tsv`. If the file is not an interpreter, the list
+    /// is empty.
     interpreter: Vec<&'static str>,
     /// Whether the process is a self-contained Erlang or Elixir release.
     is_release: bool,
@@ -39,14 +41,14 @@ impl RecognisedProgram {
         self.programs.iter().chain(&self.also).find(|program| program.serves(port, protocol)).copied()
     }
 
-    /// Returns the range from which the program picks further ports at each start, if the range contains `port`. Such a
-    /// port is explained, but it is not the program's own port.
+    /// Returns the range from which the program picks further ports at each start, if `port` is in the range. The
+    /// program explains this port, but it is not the program's own port.
     pub fn picks_from(&self, port: u16, protocol: Protocol) -> Option<PortRange> {
         self.programs.iter().chain(&self.also).find_map(|program| program.picks_from(port, protocol))
     }
 
-    /// Returns the first possible program, if all possible programs commonly serve any port. `None` for an interpreter
-    /// without a known script.
+    /// Returns the first possible program, if every possible program commonly serves any port. `None` for an
+    /// interpreter with an unknown script.
     pub fn anywhere(&self) -> Option<ListedProgram> {
         let first = self.programs.first()?;
         (!self.is_bare() && self.programs.iter().all(|program| program.any_port)).then_some(*first)
@@ -57,8 +59,8 @@ impl RecognisedProgram {
         self.programs.first().copied().filter(|_| !self.is_bare())
     }
 
-    /// Returns whether the process was identified by a title with which it overwrote its command line. A title is not
-    /// evidence of the running code.
+    /// Returns whether the process was identified by a title that replaced its command line. A title is not evidence of
+    /// the running code.
     pub const fn rests_on_title(&self) -> bool {
         self.rests_on_title
     }
@@ -88,14 +90,14 @@ impl RecognisedProgram {
             || self.programs.iter().any(|program| program.name == name && !self.interpreter.contains(&name))
     }
 
-    /// Returns whether the program owns sockets for other programs, as docker-proxy does. The program behind such a
-    /// socket must be judged instead.
+    /// Returns whether the program owns sockets for other programs, as docker-proxy does. The audit must then judge the
+    /// program behind the socket.
     pub fn is_forwarder(&self) -> bool {
         programs::forwarders().any(|name| self.goes_by(name))
     }
 
-    /// Returns whether the program is expected on the port of the guarded service. `None` if only the name of the
-    /// process is known, and no table has this name.
+    /// Returns whether the program is expected on the port of the guarded service. `None` if the program is unknown,
+    /// because only the name of its process is known.
     pub fn is_expected_on(&self, guarded: &Guarded) -> Option<bool> {
         if guarded.programs().any(|name| self.goes_by(name) || self.is_run_by(name, guarded)) {
             return Some(true);
@@ -109,13 +111,13 @@ impl RecognisedProgram {
         Some(false)
     }
 
-    /// Returns whether the interpreter `name` runs a program that is expected on a guarded port. If the table has no
+    /// Returns whether the interpreter `name` runs a program that is expected on a guarded port. If the table lists no
     /// script of this interpreter for the port, every script is expected.
     fn is_run_by(&self, name: &str, guarded: &Guarded) -> bool {
         if !self.interpreter.contains(&name) {
             return false;
         }
-        // The command line of an Erlang or Elixir release names no program. The file of the runtime is enough, because
+        // The command line of an Erlang or Elixir release names no program. The file of its runtime is enough, because
         // only the owner of a release can change its files.
         if self.is_release {
             return true;
@@ -191,7 +193,7 @@ pub fn identify(process: &Process) -> Option<RecognisedProgram> {
 /// The file name of BusyBox, which contains many programs (applets). Some distributions add a suffix.
 const BUSYBOX: &str = "busybox";
 
-/// Returns the server of BusyBox with this name; for any other applet, BusyBox itself.
+/// Returns the server that is the applet with this name. For any other applet, returns BusyBox itself.
 fn by_applet(applet: Option<&str>) -> Vec<ListedProgram> {
     let is_server = |program: &ListedProgram| program.matches == Match::Exe(BUSYBOX);
     let servers: Vec<_> = applet.into_iter().flat_map(programs::by_name).filter(is_server).collect();
@@ -223,14 +225,14 @@ fn by_file(file: &str, own: Option<&str>) -> Vec<ListedProgram> {
     if named.is_empty() { found } else { named }
 }
 
-/// Returns whether a row has the cut name `name` and the full file name `file`. Rows that have only the cut name do not
-/// apply to `file` in this case.
+/// Returns whether a row of the table has the process name `name` and the program file `file`. If so, a row that has
+/// only this process name is for another program.
 fn is_cut_of_another(name: &str, file: &str) -> bool {
     programs::programs_named(name).any(|row| matches!(row.matches, Match::Exe(whole) if whole == file))
 }
 
-/// Identifies the script of an interpreter by the command line, or else by the file name of an installed script. If
-/// neither is known, only the interpreter is identified.
+/// Identifies the script of an interpreter by the command line. If the command line is not enough, an installed script
+/// is identified by its file name. Otherwise only the interpreter is identified.
 fn interpreted(
     process: &Process,
     own: Option<&str>,
@@ -250,7 +252,7 @@ fn interpreted(
             _ => None,
         })
         .collect();
-    // An option that opens a port for a debugger explains this port, but does not identify the code that runs.
+    // An option that opens a port for a debugger explains this port. But it does not identify the code that runs.
     let is_option = |program: &ListedProgram| !program.any_port && program.mark().starts_with("-");
     let (options, mut hits): (Vec<_>, Vec<_>) =
         hits.into_iter().partition(|(_, program)| is_option(program) && program.ports().next().is_some());
@@ -323,8 +325,8 @@ impl LineThatRuns {
     }
 }
 
-/// Returns whether `text` at `at` consists of whole words. A version may follow it, and `-D` may precede it, as in
-/// Java's `-Dsolr.solr.home`.
+/// Returns whether the occurrence of `text` at `at` consists of whole words. A version may follow the text. The `-D` of
+/// a Java option may precede it, as in `-Dsolr.solr.home`.
 fn is_whole(line: &str, at: usize, text: &str) -> bool {
     let before = line.get(..at).unwrap_or_default();
     let after = line.get(at + text.len()..).unwrap_or_default();
@@ -339,7 +341,8 @@ fn program_of<'p>(process: &'p Process, file: Option<&'p str>) -> &'p str {
     file.or_else(|| process.cmdline.first().map(|first| file_name(first))).unwrap_or_default()
 }
 
-/// Returns the path of an interpreter's script, if the script is installed and only root can replace it.
+/// Returns the path of the script that an interpreter runs. `None` if the script is not installed, or if a user other
+/// than root can replace it.
 fn installed_script<'p>(process: &'p Process, file: Option<&str>) -> Option<&'p str> {
     let named = match parse_command(program_of(process, file), &process.cmdline) {
         Some(InterpreterCommand::File(script)) => script,
@@ -356,8 +359,8 @@ fn installed_script<'p>(process: &'p Process, file: Option<&str>) -> Option<&'p 
     (is_installed && is_roots).then_some(named)
 }
 
-/// Returns whether a process is an Erlang or Elixir release. Its runtime (`ROOT/erts-14.2/bin/beam.smp`) and its boot
-/// file (`-boot ROOT/releases/1.0/start`) are then below the same directory.
+/// Returns whether a process is an Erlang or Elixir release. The runtime (`ROOT/erts-14.2/bin/beam.smp`) and the boot
+/// file (`-boot ROOT/releases/1.0/start`) of a release are below the same directory.
 fn is_release(process: &Process) -> bool {
     let boot = process.cmdline.iter().skip_while(|argument| *argument != "-boot").nth(1);
     let root = boot.and_then(|boot| boot.split_once("/releases/")).map(|(root, _)| root);

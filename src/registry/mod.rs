@@ -152,7 +152,7 @@ impl Registry {
         for row in self.rows_at(port).filter(|row| row.covers(port, registered_as)) {
             match row.service {
                 Some(service) => named.push((row, self.assignment(service, &row, registered_as, &known))),
-                // The row of the port itself comes first and overrides an unnamed range.
+                // The row of the port itself comes first. It takes precedence over a range without a name.
                 None if named.is_empty() => unnamed = unnamed.or(Some(row)),
                 None => {}
             }
@@ -189,8 +189,7 @@ impl Registry {
             StatusBasis::KnownUse
         } else {
             match rules::of_port(&assignments) {
-                // The port is repurposed, because several sources agree on another name and none uses the registered
-                // name.
+                // Several sources agree on another name, and none uses the registered name. So the port is repurposed.
                 StatusBasis::Untouched | StatusBasis::Obscure if agreeing.len() > 1 => StatusBasis::OtherName,
                 basis => basis,
             }
@@ -233,7 +232,7 @@ impl Registry {
         found
     }
 
-    /// Returns the rows for `port` and any protocol: first the rows of the single port, then the ranges.
+    /// Returns the rows for `port`, for any protocol. The rows of the single port come first, then the ranges.
     fn rows_at(&self, port: u16) -> impl Iterator<Item = RegistryRow> {
         let ranges = self
             .ranges
@@ -246,8 +245,8 @@ impl Registry {
         self.evidence.at(port).filter_map(Evidence::parse).filter(move |row| row.is_of(protocol))
     }
 
-    /// Returns the registrations of the service `name`; case is ignored. The name is compared before the line is
-    /// parsed, which saves time.
+    /// Returns the registrations of the service `name`; case is ignored. To save time, the name is compared before the
+    /// line is parsed.
     fn rows_named(&self, name: &str) -> impl Iterator<Item = RegistryRow> {
         self.rows
             .lines()
@@ -313,8 +312,8 @@ impl Registry {
         named.iter().flat_map(Evidence::kinds).collect()
     }
 
-    /// Returns whether the registration is known to be used on `protocol`. A source that always names all protocols
-    /// does not count.
+    /// Returns whether the registration is known to be used on `protocol`. A source does not count if it always names
+    /// all protocols.
     fn is_used(&self, service: &str, row: &RegistryRow, protocol: Protocol) -> bool {
         match self.curated(row, protocol) {
             Some(curated) => !rules::is_dead(&curated.curated),
@@ -335,7 +334,7 @@ fn header(text: &'static str, key: &str) -> &'static str {
         .unwrap_or_default()
 }
 
-/// Copies the status, the curated row and the evidence of a row to the rows that IANA marks as its aliases.
+/// Gives each row that IANA marks as an alias the status, the curated row and the evidence of its original row.
 fn resolve_aliases(named: Vec<(RegistryRow, Assignment)>) -> Vec<Assignment> {
     let originals: Vec<Option<Assignment>> = named
         .iter()

@@ -5,11 +5,11 @@ use super::table::line_at;
 
 #[derive(Clone, Copy)]
 pub(super) enum Column {
-    /// Programs, joined by commas, in the notation that the head of `dangers.tsv` describes. The number of the column
-    /// counts from zero.
+    /// A column with programs, joined by commas, in the notation that the head of `dangers.tsv` describes. The number
+    /// of the column counts from zero.
     Programs(usize),
-    /// The first two columns of `programs.tsv`. They contain the name of a process, and the name of its file after
-    /// `exe=`. Rows with `arg=` are left out.
+    /// The first two columns of `programs.tsv`: the name of a process, and the name of its file after `exe=`. Rows with
+    /// `arg=` are left out.
     ProcessAndFile,
 }
 
@@ -168,8 +168,8 @@ impl Cursor {
         Some(name)
     }
 
-    /// Returns the beginning and the end of the next name in the line: first the process, then the file if its name
-    /// differs.
+    /// Returns the beginning and the end of the next name in the line. The process comes first, then its file, if the
+    /// file has another name.
     const fn process_or_file(&mut self, text: &[u8]) -> Option<(usize, usize)> {
         let first = end(text, self.line, b"\t");
         let second = (first + 1, end(text, first + 1, b"\t"));

@@ -19,8 +19,8 @@ const INTERPRETERS: [(&str, &[&str]); 11] = [
     ("busybox", &["busybox", "toybox"]),
 ];
 
-/// The suffixes after `-`, `_` or `.` that are not a part of a program's name, such as a processor or a kind of build.
-/// `chisel_linux_amd64` is `chisel`.
+/// Suffixes that are not a part of a program's name, such as a processor or a kind of build. They follow `-`, `_` or
+/// `.`: `chisel_linux_amd64` is `chisel`.
 const SUFFIXES: [&str; 39] = [
     "x86_64", "amd64", "x64", "64bit", "64", "i386", "i486", "i586", "i686", "386", "x86", "32", "arm64",
     "aarch64", "armv5", "armv6", "armv7", "armv7l", "armhf", "arm", "riscv64", "ppc64le", "s390x", "mips",
@@ -28,8 +28,8 @@ const SUFFIXES: [&str; 39] = [
     "wrapped", "stripped", "upx",
 ];
 
-/// Program files that contain many programs, with these programs. An empty list means that the file can contain any
-/// program. The name with which the file is started, or else its first argument, selects the program.
+/// Program files that contain many programs, with the names of these programs. An empty list stands for any name. The
+/// file runs the program with which it is started by name, or else the program that its first argument names.
 const MULTI_CALL: [(&str, &[&str]); 7] = [
     ("busybox", &[]),
     ("toybox", &[]),
@@ -60,7 +60,7 @@ fn programs_in(file: &str) -> Option<(&'static str, &'static [&'static str])> {
     MULTI_CALL.into_iter().find(|(name, programs)| is_it(name) && !programs.contains(&file))
 }
 
-/// Returns whether `file` contains many programs, including the program `name`. The kernel may have cut `name`.
+/// Returns whether `file` contains several programs, one of which is `name`. The kernel may have cut `name`.
 pub(crate) fn contains_program(file: &str, name: &str) -> bool {
     let is_it = |program: &&str| *program == name || (name.len() == 15 && program.starts_with(name));
     programs_in(file).is_some_and(|(_, programs)| programs.is_empty() || programs.iter().any(is_it))
@@ -84,7 +84,7 @@ pub(super) fn interpreter(file: &str) -> Option<&'static str> {
     found.map(|(name, _)| *name)
 }
 
-/// Returns the file name, then the names that remain when one suffix or version after another is removed:
+/// Returns the file name, and then its shorter forms. Each shorter form lacks one more suffix or version:
 /// `chisel_1.9.1_linux_amd64`, `chisel_1.9.1_linux`, `chisel_1.9.1`, `chisel`.
 pub(super) fn names_of(file: &str) -> Vec<&str> {
     let mut names = vec![file];

@@ -66,7 +66,7 @@ impl<const N: usize> Programs<N> {
         let applying = entries.filter(|entry| entry.applies_to(command));
         let mut found: Vec<NamedBy> =
             applying.map(|entry| NamedBy { place: entry.place, on_own_ports: entry.is_common }).collect();
-        // If two entries of one row match, the entry that applies on every port is kept. It comes first, because
+        // If two entries of one row match, the first is kept. An entry that applies on every port comes first, because
         // `false` sorts before `true`.
         found.sort_unstable_by_key(|named| (named.place.line, named.on_own_ports));
         found.dedup_by_key(|named| named.place.line);

@@ -10,8 +10,7 @@ use crate::model::{PortRange, Protocol, named};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Match {
-    /// By the name of the process, or by the name of its file. The name of the file is cut to the length of a process
-    /// name.
+    /// By the name of the process, or by the name of its file, cut to the length of a process name.
     Comm,
     /// By the full name of the program file.
     Exe(&'static str),
@@ -54,8 +53,8 @@ impl ListedProgram {
         Some(ListedProgram { name, product, services, any_port, rank, matches, ports, picks_from })
     }
 
-    /// Returns the wide range from which the program picks its ports, if the range contains `port`. Inside the range,
-    /// the program has no fixed port.
+    /// Returns the wide range from which the program picks its ports, if `port` is in the range. The program has no
+    /// fixed port in this range.
     pub fn picks_from(&self, port: u16, protocol: Protocol) -> Option<PortRange> {
         let ranges = pairs(self.picks_from).filter(|(_, p)| *p == protocol.registered_as());
         ranges.map(|(range, _)| range).find(|range| range.contains(port))
@@ -69,8 +68,8 @@ impl ListedProgram {
         pairs(self.ports)
     }
 
-    /// Returns the text that identifies the program: its file name, a text in its command line, or else its process
-    /// name.
+    /// Returns the text that identifies the program. This is its file name, or a text in its command line, or else its
+    /// process name.
     pub const fn mark(&self) -> &'static str {
         match self.matches {
             Match::Comm => self.name,
@@ -80,8 +79,8 @@ impl ListedProgram {
 
     /// Returns the name of the service on a port. This is the first of these names that exists:
     ///
-    /// - the first service in `registered` that the program serves
-    /// - on an unusual port, the main service of the program
+    /// - the first name in `registered` of a service that the program serves
+    /// - the main service of the program, if the port is unusual for the program
     /// - the name of the program
     pub fn service(&self, port: u16, protocol: Protocol, registered: &[&'static str]) -> &'static str {
         if let Some(here) = registered.iter().find(|name| self.serves_service(name)) {
@@ -95,9 +94,11 @@ impl ListedProgram {
         self.services.split(',').any(|service| service.eq_ignore_ascii_case(name))
     }
 
-    /// Returns whether a system service with this name runs the program. The service may have the name of the program
-    /// (`nginx`, `nyancat-server`), the name of a daemon without its `d` (`cups` for `cupsd`), or the name of a
-    /// protocol (`ssh`).
+    /// Returns whether a system service with this name runs the program. The service can have one of these names:
+    ///
+    /// - the name of the program, with or without `-server` (`nginx`, `nyancat-server`)
+    /// - the name of a daemon without its `d` (`cups` for `cupsd`)
+    /// - the name of a service that the program serves (`ssh`)
     pub fn is_named_by_unit(&self, unit: &str) -> bool {
         // The kernel cuts the names of `Match::Comm` at 15 bytes.
         let is = |name: &str| unit == name || (name.len() == 15 && unit.starts_with(name));
@@ -155,7 +156,7 @@ named! {
     pub enum GuardStrictness {
         /// Every program that is not a known server of the service.
         Anything = "anything",
-        /// The same programs as `Anything`. The finding is only a notice, because several services share the port.
+        /// The same programs as for `Anything`. The finding is only a notice, because several services share the port.
         Soft = "soft",
         /// Interpreters that run an unknown script. The finding is only a notice.
         Interpreters = "interpreters",
@@ -199,8 +200,7 @@ const PROGRAMS: &str = include_str!("data/programs.tsv");
 static NAMES: NameIndex<{ count(PROGRAMS, Column::ProcessAndFile) }> =
     NameIndex::new(PROGRAMS, Column::ProcessAndFile);
 
-/// Returns the programs that the list has under `name`, in the order of the list. `name` is a process name or a file
-/// name.
+/// Returns the rows for a process name or a file name, in the order of the table.
 pub(super) fn programs_named(name: &str) -> impl Iterator<Item = ListedProgram> {
     NAMES.find(PROGRAMS, name).filter_map(|place| ListedProgram::parse(place.line(PROGRAMS)))
 }
@@ -210,7 +210,8 @@ pub fn is_listed(name: &str) -> bool {
     programs_named(name).next().is_some() || programs_named(stem(name)).next().is_some()
 }
 
-/// Returns whether the table lists `name` as the process name of the program file `file`. The two names must differ.
+/// Returns whether the table lists `name` as the process name of the program file `file`. Returns false if both names
+/// are the same.
 pub fn is_process_name_of(name: &str, file: &str) -> bool {
     name != file && programs_named(file).any(|program| program.name == name)
 }
@@ -220,15 +221,15 @@ pub(super) fn by_name(name: &str) -> impl Iterator<Item = ListedProgram> {
     programs_named(name).filter(move |program| program.name == name)
 }
 
-/// Returns whether a program with this name is a known server of a guarded port. A port that several services share
-/// ([`GuardStrictness::Soft`]) does not count.
+/// Returns whether a program with this name is a known server of a guarded port. Ports that several services share
+/// ([`GuardStrictness::Soft`]) do not count.
 pub fn serves_a_guarded_port(name: &str) -> bool {
     let rows = GUARDED_NAMES.find(GUARDED, name).filter_map(|place| Guarded::parse(place.line(GUARDED)));
     rows.map(|row| row.strictness).any(|strictness| strictness != GuardStrictness::Soft)
 }
 
-/// Returns whether a program with this name has a guarded port of its own. A web server has none, because it may be a
-/// proxy for a guarded service.
+/// Returns whether a program with this name has a guarded port of its own. A web server has none, because a web server
+/// on this port may be a proxy.
 pub fn owns_a_guarded_port(name: &str) -> bool {
     let rows = body(GUARDED).filter_map(Guarded::parse);
     let mut strict = rows.filter(|row| row.strictness == GuardStrictness::Anything);

@@ -15,7 +15,7 @@ pub(super) enum Meaning {
 impl Meaning {
     /// Returns whether an expression matches a command line.
     ///
-    /// For a protection, every match must protect, because an option can be given for several listeners. If an option
+    /// For a protection, every match must protect, because an option can be given once for each listener. If an option
     /// is repeated, its last value must protect, because most programs use the last value.
     pub(super) fn is_match(self, regex: &Regex, line: &str) -> bool {
         if self == Meaning::Any {
@@ -33,8 +33,8 @@ impl Meaning {
     }
 }
 
-/// Returns an expression with the values of Go's Boolean options (`strconv.ParseBool`) in place of `{on}` and `{off}`.
-/// Without a value, such an option is on.
+/// Replaces `{on}` and `{off}` in an expression by the values of Go's Boolean options (`strconv.ParseBool`). An option
+/// without a value is on.
 pub(super) fn with_go_values(expression: &str) -> String {
     expression
         .replace("{on}", r"(=(1|t|T|true|TRUE|True)(\s|$)|\s|$)")
@@ -53,7 +53,7 @@ fn last_place(line: &str, name: &str) -> Option<usize> {
     words.next_back().map(|word| word.as_ptr().addr() - line.as_ptr().addr())
 }
 
-/// The values with which an option does not protect: they switch the protection off, or let in every client.
+/// Values that do not protect. They switch the protection off, or let in every client.
 const PROTECTS_NOTHING: [&str; 10] =
     ["", "off", "no", "none", "false", "0", "allow", "disable", "disabled", "null"];
 
@@ -62,8 +62,8 @@ fn protects_nothing(value: &str) -> bool {
     PROTECTS_NOTHING.contains(&value.as_str())
 }
 
-/// Returns the value of the option whose match ends at `end`. `None` if the option has no value, or if the whole value
-/// is part of the match.
+/// Returns the value of the option whose match ends at `end`. `None` if the option has no value, or if the match
+/// already contains the whole value.
 fn value(line: &str, end: usize) -> Option<&str> {
     let (before, after) = line.split_at_checked(end)?;
     if before.ends_with(',') {

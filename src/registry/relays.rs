@@ -37,8 +37,8 @@ pub(crate) fn is_relay(command: &CommandLine<'_>) -> bool {
     !rows(command).is_empty()
 }
 
-/// Returns the destination of the connections that a relay accepts on `port`, from the first row that matches. `None`
-/// if the command line names no destination, or if the host is neither an address nor `localhost`.
+/// Returns the destination of the connections that a relay accepts on `port`. The first row that matches decides.
+/// `None` if the command line names no destination, or if the host is neither an address nor `localhost`.
 pub(crate) fn destination(command: &CommandLine<'_>, port: u16) -> Option<RelayDestination> {
     let mut known = rows(command).into_iter().filter(|[_, protocol, ..]| *protocol != UNKNOWN);
     known.find_map(|[_, protocol, arguments, restricts]| {
@@ -53,8 +53,8 @@ pub(crate) fn destination(command: &CommandLine<'_>, port: u16) -> Option<RelayD
     })
 }
 
-/// Returns whether the command line does not show where a relay sends the connections that it accepts on `port`. The
-/// destination can be a Unix socket or a service of this machine.
+/// Returns whether a relay accepts connections on `port`, but its command line does not show their destination. This
+/// can be a Unix socket or a service of this machine.
 pub(crate) fn has_unknown_destination(command: &CommandLine<'_>, port: u16) -> bool {
     let mut unknown = rows(command).into_iter().filter(|[_, protocol, ..]| *protocol == UNKNOWN);
     unknown.any(|[_, _, arguments, _]| command.matches(arguments)) && destination(command, port).is_none()
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
     use crate::registry::command_line::compile;
 
-    /// An example: the program, its command line, the port of its listener, and the destination.
+    /// Examples: the program, its command line, the port of its listener, and the destination.
     const EXAMPLES: &[(&str, &str, u16, Option<&str>)] = &[
         (
             "systemd-socket-proxyd",
@@ -165,7 +165,7 @@ mod tests {
         ("ssh", "ssh -fNgL 8888:127.0.0.1:6379 root@localhost", 8888, Some("127.0.0.1:6379")),
         ("ssh", "ssh -N -L *:8888:[::1]:6379 -L 9:10.0.0.5:22 127.0.0.1", 9, Some("10.0.0.5:22")),
         ("ssh", "ssh localhost -N -L 0.0.0.0:8888:localhost:6379", 8888, Some("127.0.0.1:6379")),
-        // The destination is an address of the other machine.
+        // The destination is on the other machine, although its address is a loopback address.
         ("ssh", "ssh -N -L 8888:127.0.0.1:6379 db.example", 8888, None),
     ];
 

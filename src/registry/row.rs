@@ -37,9 +37,9 @@ pub(super) struct RegistryRow {
     pub(super) registered: Option<&'static str>,
     pub(super) modified: Option<&'static str>,
     pub(super) reference: Option<&'static str>,
-    /// The earliest and the latest possible time of the registration. Only a row from the package `port-numbers` has
-    /// it, because IANA's older CSV lacks the row. The assignee, dates and reference of the row are then unknown, not
-    /// absent.
+    /// The earliest and the latest possible time of the registration. It exists only in rows of the package
+    /// `port-numbers`, because IANA's older CSV lacks these rows. The assignee, dates and reference of such a row are
+    /// not absent, but unknown.
     pub(super) since: Option<&'static str>,
     pub(super) notes: Option<&'static str>,
 }
@@ -82,8 +82,8 @@ impl RegistryRow {
         self.protocols.split(',').filter_map(|name| name.parse().ok())
     }
 
-    /// Returns the protocols of every row with these ports and this service. The other content of the rows may differ,
-    /// for example the assignee.
+    /// Returns the protocols of all rows that have these ports and this service. The rows may differ in other fields,
+    /// such as the assignee.
     pub(super) fn protocols_of_service(&self, rows: impl Iterator<Item = RegistryRow>) -> Vec<Protocol> {
         rows.filter(|row| row.ports == self.ports && row.service == self.service)
             .flat_map(|row| row.protocols())
@@ -104,7 +104,7 @@ impl RegistryRow {
 pub(super) struct Evidence {
     pub(super) ports: PortRange,
     pub(super) protocols: &'static str,
-    /// The registered service that the evidence names; `None` if the evidence names another service.
+    /// The registered service that the evidence names; `None` if it names another service.
     pub(super) service: Option<&'static str>,
     kinds: &'static str,
     agreeing: &'static str,
@@ -199,7 +199,7 @@ named! {
         /// The use is not the registered service, or no service is registered.
         Other = "other",
         Registered = "registered",
-        /// The registered service uses the port, and another service too.
+        /// The registered service uses the port, and so does another service.
         Both = "both",
         /// Only malware is known to have used the port. This changes no status.
         Abused = "abused",

@@ -5,7 +5,7 @@ use crate::model::{Assignment, Curated, CuratedState, EvidenceSource, Protocol, 
 use super::row::RegistryRow;
 use super::search::has_whole_word;
 
-/// A registration without evidence of use counts as untouched after this many years without a change.
+/// A registration without evidence of use counts as untouched if it has not changed for this many years.
 const UNTOUCHED_YEARS: u16 = 10;
 
 pub(super) const fn is_in_use(basis: StatusBasis) -> bool {
@@ -22,8 +22,10 @@ pub(super) fn show_use(named_by: &[EvidenceSource]) -> bool {
     named_by.iter().any(|kind| *kind != EvidenceSource::Selinux)
 }
 
-/// Returns the basis of the status of one registration. A curated row overrides all evidence. If the registration is in
-/// use on other protocols (`used_on`), an RFC or the SELinux policy is not enough, because both name all protocols.
+/// Returns the basis of the status of one registration. A curated row overrides all evidence.
+///
+/// If the registration is in use on other protocols (`used_on`), an RFC or the SELinux policy is not enough evidence,
+/// because both name all protocols.
 pub(super) fn of_registration(
     row: &RegistryRow,
     curated: Option<&Curated>,
@@ -39,7 +41,7 @@ pub(super) fn of_registration(
         None if !used_on.is_empty() => StatusBasis::OtherProtocol,
         None if !named_by.is_empty() => StatusBasis::Evidence,
         None if row.reference.is_some_and(by_rfc) => StatusBasis::Standard,
-        // The assignee and the dates of this row are unknown, so their absence means nothing.
+        // For this row, the assignee and the dates are unknown. That they are missing means nothing.
         None if row.since.is_some() => StatusBasis::Obscure,
         None if row.assignee.is_none() || untouched(row.registered.max(row.modified), date) => {
             StatusBasis::Untouched
@@ -48,7 +50,7 @@ pub(super) fn of_registration(
     }
 }
 
-/// Returns whether the reference contains an RFC. The RFC may have only a name (`RFC-ietf-rift-rift-24`).
+/// Returns whether the reference contains an RFC, even one that has only a name (`RFC-ietf-rift-rift-24`).
 fn by_rfc(reference: &str) -> bool {
     reference
         .split('[')
@@ -56,8 +58,8 @@ fn by_rfc(reference: &str) -> bool {
         .any(|rest| rest.starts_with(|c: char| c.is_ascii_digit() || c == '-'))
 }
 
-/// Returns whether `touched` is at least ten years before `date`. A missing month or day counts as the last. A missing
-/// date counts as long ago.
+/// Returns whether `touched` is at least ten years before `date`. A missing month or day counts as the last one of the
+/// year or month. If `touched` is missing, returns true.
 fn untouched(touched: Option<&str>, date: &str) -> bool {
     let Some(touched) = touched else { return true };
     let cut = |date: &str| {
@@ -73,22 +75,24 @@ fn untouched(touched: Option<&str>, date: &str) -> bool {
     }
 }
 
-/// Returns whether another service now uses the port of an orphaned or legacy registration. A registered service that
-/// is in use does not count.
+/// Returns whether another service now uses the port of an orphaned or legacy registration. A service does not count if
+/// its own registration of the port is in use.
 pub(super) fn used_by_others(assignments: &[Assignment]) -> bool {
     let dead = assignments.iter().filter_map(|a| a.curated.filter(is_dead)?.now_used_by);
     let living = || assignments.iter().filter(|a| is_in_use(a.basis));
     dead.into_iter().any(|text| !living().any(|a| has_whole_word(text, a.service)))
 }
 
-/// Returns the basis for the status of a port: the first basis of its registrations in the order of [`StatusBasis`], or
-/// `Unregistered`. So a port is active if one registration is in use. It is orphaned only if all registrations are.
+/// Returns the basis for the status of a port. This is the first basis of its registrations, in the order of
+/// [`StatusBasis`]. `Unregistered` if there is no registration.
+///
+/// So a port is active if one registration is in use, and orphaned only if all registrations are orphaned.
 pub(super) fn of_port(assignments: &[Assignment]) -> StatusBasis {
     assignments.iter().map(|a| a.basis).min().unwrap_or(StatusBasis::Unregistered)
 }
 
-/// Returns whether a remark of IANA is only about other ports. IANA repeats a remark such as `Unauthorized Use Known on
-/// ports 27018 and 27019` in the rows around these ports.
+/// Returns whether a remark of IANA is only about other ports. For example, IANA repeats `Unauthorized Use Known on
+/// ports 27018 and 27019` in the rows of the ports around these two.
 pub(super) fn is_about_other_ports(remark: &str, port: u16) -> bool {
     let lower = remark.to_ascii_lowercase();
     let Some((_, list)) = lower.split_once("port").filter(|_| lower.contains("use")) else { return false };

@@ -21,7 +21,8 @@ const WRAPPERS: [&str; 11] = [
     "org.apache.spark.deploy.SparkSubmit",
     "bundle",
 ];
-/// The maximum number of a wrapper's words that may name the wrapped code. Further words are arguments of this code.
+/// The maximum number of words after a wrapper that may name the wrapped code. Further words are arguments of the
+/// wrapped code.
 const WORDS_OF_A_WRAPPER: usize = 3;
 /// Directories with installed packages. The next part of a path is the package that contains the script.
 const PACKAGES: [&str; 3] = ["node_modules", "site-packages", "dist-packages"];
@@ -64,8 +65,9 @@ impl<'p> Command<'p> {
         line
     }
 
-    /// Returns whether `text` of a table names this code. A text with a slash names directories and a file. Only whole
-    /// parts match:
+    /// Returns whether `text`, from a table, names this code. A text with a slash names directories and a file. Only
+    /// whole parts match:
+    ///
     /// - the file name or the package of a script
     /// - a module, or a package above it
     /// - a class, with or without its package
@@ -107,7 +109,7 @@ fn parts_of_path(path: &str) -> Vec<&str> {
     parts
 }
 
-/// Returns whether a file has the name `text`. A .NET program may lack its extension in `text`, and a jar may lack its
+/// Returns whether a file has the name `text`. In `text`, a .NET program may lack its extension, and a jar may lack its
 /// version.
 fn is_file_name(file: &str, text: &str) -> bool {
     if file == text || [".dll", ".exe"].iter().any(|end| file.strip_suffix(end) == Some(text)) {
@@ -124,8 +126,8 @@ fn is_file_name(file: &str, text: &str) -> bool {
     })
 }
 
-/// Returns the scripts and modules that an interpreter runs. They are read from its command line, or from the process
-/// title that replaced the command line. If one of them is a wrapper, the code that the wrapper runs is returned too.
+/// Returns the scripts and modules that an interpreter runs, from its command line or from the title that replaced the
+/// command line. If one of them is a wrapper, the wrapped code is returned too.
 pub(super) fn commands<'p>(interpreter: &str, arguments: &'p [String]) -> Vec<Command<'p>> {
     let Some(first) = arguments.first() else { return Vec::new() };
     let mut found = match interpreter {
@@ -156,7 +158,7 @@ pub(super) fn options<'p>(interpreter: &str, arguments: &'p [String]) -> &'p [St
     else {
         return arguments.get(1..).unwrap_or_default();
     };
-    // In `--eval=CODE`, the code is a part of the option's argument.
+    // In `--eval=CODE`, the code is only a part of the argument.
     let holds = |word: &String| {
         word.as_bytes().as_ptr_range().contains(&target.as_ptr()) || std::ptr::eq(word.as_str(), target)
     };
@@ -177,7 +179,7 @@ fn started<'p>(interpreter: &str, arguments: &'p [String]) -> Vec<Command<'p>> {
     };
     let at = arguments.iter().position(|word| std::ptr::eq(word.as_str(), target));
     let rest = at.and_then(|at| arguments.get(at + 1..)).unwrap_or_default();
-    // The form is `java -m MODULE/CLASS`.
+    // In `java -m MODULE/CLASS`, the name is the class.
     let name = if kind == Kind::Class { target.rsplit('/').next().unwrap_or(target) } else { target };
     let mut found = vec![Command::new(kind, name, rest.iter().map(String::as_str))];
     if let InterpreterCommand::ClassPath(elements, class) = run
@@ -202,7 +204,7 @@ fn title(arguments: &[String]) -> Vec<Command<'_>> {
     found
 }
 
-/// Returns the code that the arguments of an application server or a wrapper name.
+/// Returns the code that is named in the arguments of an application server or a wrapper.
 fn further<'p>(command: &Command<'p>) -> Vec<Command<'p>> {
     if APPLICATION_SERVERS.iter().any(|server| command.is_called(server)) {
         let modules = command.arguments.iter().filter_map(|word| application(word));
@@ -234,8 +236,8 @@ fn application(word: &str) -> Option<&str> {
     (begins_a_name(module) && begins_a_name(name) && module.chars().all(is_module)).then_some(module)
 }
 
-/// Returns the applet that busybox or toybox runs. Its name is the name that started the process, or else the first
-/// argument.
+/// Returns the applet that busybox or toybox runs. The applet has the name with which the process was started. If this
+/// is the name of busybox or toybox, the first argument names the applet.
 fn applet(arguments: &[String]) -> Command<'_> {
     let mut words = arguments.iter().flat_map(|argument| argument.split_whitespace());
     let mut file = words.next().unwrap_or_default();
@@ -245,7 +247,7 @@ fn applet(arguments: &[String]) -> Command<'_> {
     Command::new(Kind::File, file.trim_start_matches('-'), words)
 }
 
-/// Returns the code that an Erlang runtime runs: the modules that it starts, its release, its script, and its name as
+/// Returns the names of the code that an Erlang runtime runs: its modules, its release, its script, and its own name as
 /// a node.
 fn releases(arguments: &[String]) -> Vec<Command<'_>> {
     let mut found = Vec::new();

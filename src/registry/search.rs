@@ -23,8 +23,8 @@ impl<'t> Search<'t> {
 
     /// Returns the field that matches best, and its rank. `None` if a word of the search is in no field.
     ///
-    /// Earlier fields rank first. A field that contains only some of the words ranks behind a better match in one of
-    /// the next three fields.
+    /// Earlier fields rank first. There is one exception: a field with only some of the words ranks behind the next
+    /// three fields, if they contain all words.
     fn best(
         &self,
         fields: &[(SearchField, Option<&'static str>)],
@@ -97,7 +97,7 @@ impl Registry {
                 (SearchField::KnownUse, row.curated.now_used_by),
             ];
             if search.best(&fields).is_some() {
-                // A row without a registration is left out, because a newer registry may have removed the registration.
+                // A newer registry may have removed the registration of a row. Such a row is left out.
                 let is_registered = |protocol: &Protocol| {
                     let verdict = self.verdict(row.ports.low, *protocol);
                     verdict.assignments.iter().any(|a| a.service == row.service)
@@ -156,7 +156,7 @@ impl Registry {
     }
 }
 
-/// Returns the programs with this name, this file or this text in a command line; case is ignored.
+/// Returns the programs that have this process name, this file name, or this text in the command line; case is ignored.
 #[must_use]
 pub fn programs_called(name: &str) -> Vec<ListedProgram> {
     programs::programs()
@@ -169,8 +169,8 @@ pub fn programs_called(name: &str) -> Vec<ListedProgram> {
         .collect()
 }
 
-/// Returns whether a word of `text` begins with `word`, ignoring case. A `word` of at most three letters must be the
-/// whole word.
+/// Returns whether a word of `text` begins with `word`, ignoring case. If `word` has at most three letters, it must be
+/// equal to a word of `text`.
 fn has_word(text: &str, word: &str) -> bool {
     const SHORT: usize = 3;
     if word.len() <= SHORT {
@@ -196,8 +196,8 @@ pub(super) fn has_whole_word(text: &str, name: &str) -> bool {
         })
 }
 
-/// Returns whether two names have the same first letter, or the first two letters swapped. This fast check excludes
-/// most names, because a typing error is rarely in the first letter.
+/// Returns whether two names begin with the same letter, or with the same two letters swapped. This fast check excludes
+/// most names. A typing error is rarely in the first letter.
 fn begins_alike(a: &str, b: &str) -> bool {
     let first_two = |text: &str| {
         let mut letters = text.chars().map(|c| c.to_ascii_lowercase());
@@ -207,8 +207,8 @@ fn begins_alike(a: &str, b: &str) -> bool {
     a.0 == b.0 || (a.0 == b.1 && a.1 == b.0)
 }
 
-/// Returns how many letters to add, remove, change or swap with the next to turn one name into the other. `None` if the
-/// number is above `most`.
+/// Returns how many changes turn one name into the other. A change adds, removes or replaces a letter, or swaps it with
+/// the next. `None` if there are more than `most` changes.
 fn distance(a: &str, b: &str, most: usize) -> Option<usize> {
     let distance = strsim::osa_distance(&a.to_ascii_lowercase(), &b.to_ascii_lowercase());
     Some(distance).filter(|distance| *distance <= most)

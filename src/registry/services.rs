@@ -51,7 +51,8 @@ fn answers() -> impl Iterator<Item = (&'static str, PortAnswer)> {
 /// Returns the services that commonly run on a port, the most common first.
 pub(super) fn common(port: u16, protocol: Protocol) -> Vec<CommonService> {
     static PORTS: PortIndex<{ count(SERVICES, 1) }> = PortIndex::new(SERVICES, 1);
-    // On a port that is not its main port, a service ranks one level lower. Equal ranks keep the order of the table.
+    // A service ranks one level lower on a port that is not its main port. Services of equal rank keep the order of the
+    // table.
     let rows = PORTS.rows(port, protocol).filter_map(|found| {
         let row = ServiceRow::parse(found.line)?;
         Some((row.service.how_common + u8::from(!found.is_first), row))
@@ -63,7 +64,7 @@ pub(super) fn common(port: u16, protocol: Protocol) -> Vec<CommonService> {
     rows.into_iter().map(|(_, row)| on_port(row)).collect()
 }
 
-/// Returns `what` without its explanation of other ports. For port 443, for example, `Reverse proxy for containers;
+/// Returns `what` without the parts that explain other ports. For port 443, for example, `Reverse proxy for containers;
 /// 8080 is its dashboard` becomes `Reverse proxy for containers`.
 fn what_on(port: u16, ports: &'static str, what: &'static str) -> &'static str {
     let names = |part: &str, range: PortRange| {

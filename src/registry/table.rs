@@ -14,9 +14,9 @@ pub(super) struct Table {
 
 /// Returns the position of the first occurrence of a byte.
 ///
-/// The ordinary `memchr` first queries the features of the processor. In a virtual machine, the hypervisor answers each
-/// query, which takes 2% of the time of a short listing. This search needs no query, because it uses only instructions
-/// that every x86-64 processor has.
+/// The ordinary `memchr` first queries the features of the processor. In a virtual machine, the hypervisor answers
+/// these queries, which takes 2% of the time of a short listing. This search uses only instructions that every x86-64
+/// processor has, so it needs no query.
 pub(super) fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
     one(byte)?.find(bytes)
 }
@@ -79,8 +79,8 @@ impl Table {
             .take_while(move |line| first_port(line.as_bytes()) == u32::from(port))
     }
 
-    /// Returns the lines whose first port is between `port - reach` and `port`, the nearest first. If no range is
-    /// wider than `reach`, the result includes every range that covers `port`.
+    /// Returns the lines whose first port is at most `reach` below `port`, the nearest first. If no range is wider than
+    /// `reach`, all ranges that contain `port` are among these lines.
     pub(super) fn reaching(self, port: u16, reach: u16) -> impl Iterator<Item = &'static str> {
         let end = port.checked_add(1).map_or(self.body.len(), |next| self.begin_of(next));
         let lines = self.body.get(..end).unwrap_or_default().lines().rev();
@@ -101,8 +101,8 @@ impl Table {
     /// Returns the position of the first line whose first port is not below `port`.
     fn begin_of(self, port: u16) -> usize {
         let bytes = self.body.as_bytes();
-        // Lines before `low` are for ports below `port`. Lines from `high` on are not. Both positions are the beginning
-        // of a line or the end of the text.
+        // Lines before `low` are for ports below `port`. Lines from `high` on are for `port` and above. `low` and
+        // `high` are always the beginning of a line or the end of the text.
         let (mut low, mut high) = (0, bytes.len());
         while low < high {
             let middle = low + (high - low) / 2;

@@ -62,8 +62,8 @@ const PACKETS: &str = include_str!("data/packet-programs.tsv");
 static PACKET_NAMES: NameIndex<{ count(PACKETS, COLUMN) }> = NameIndex::new(PACKETS, COLUMN);
 const COLUMN: Column = Column::Programs(0);
 
-/// Returns the fields of the rows that name the program, followed by the rows for any program. The flag is true if a
-/// row applies only on its own ports.
+/// Returns the fields of the rows that name the program, and then of the rows for any program. The flag is true for a
+/// row that applies only on its own ports.
 fn rows_of<const FIELDS: usize, const N: usize>(
     programs: &Programs<N>,
     command: &CommandLine<'_>,
@@ -80,7 +80,8 @@ fn severity(name: &str) -> Severity {
     Severity::named(name).unwrap_or(Severity::Warning)
 }
 
-/// The row for an interpreter that runs code without a file. A person typed this code, or another program passed it.
+/// The row for an interpreter that runs code without a file. The code was typed by a person, or passed by another
+/// program.
 const TYPED_CODE: AdHocTool = AdHocTool {
     used_for: AdHocUse::Listen,
     beyond_loopback: Severity::Warning,
@@ -88,7 +89,8 @@ const TYPED_CODE: AdHocTool = AdHocTool {
     is_shell: false,
 };
 
-/// Returns the use of a tool for a short task, from the first row that matches; `None` for any other program.
+/// Returns the tool for a short task that the command line runs, from the first row that matches; `None` for any other
+/// program.
 pub(crate) fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
     let programs = Programs { text: AD_HOC, names: &AD_HOC_NAMES };
     let mut rows = rows_of::<5, _>(&programs, command).map(|(row, _)| row);
@@ -97,7 +99,7 @@ pub(crate) fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
     else {
         return command.runs_typed_code.then_some(TYPED_CODE);
     };
-    // The missing part of a cut command line may be dangerous, so the severity has a minimum.
+    // If the command line is cut, its missing part may be dangerous. So the severity has a minimum.
     let (least_beyond, least_on_loopback) =
         if command.is_cut { (Severity::Warning, Severity::Notice) } else { (Severity::Info, Severity::Info) };
     Some(AdHocTool {
@@ -150,8 +152,8 @@ pub(crate) fn packet_program(command: &CommandLine<'_>) -> Option<PacketProgram>
 /// Programs that let users log in over SSH.
 const SSH_SERVERS: [&str; 4] = ["sshd", "dropbear", "tinysshd", "lsh-server"];
 
-/// Returns an SSH server as a dual-use tool. `None` if the program is not an SSH server, or serves a single session
-/// (`sshd: user@pts/0`). The caller checks that a user other than root runs the server.
+/// Returns an SSH server as a dual-use tool. `None` if the program is not an SSH server, or if it serves only one
+/// session (`sshd: user@pts/0`). The caller checks that the server runs as a user other than root.
 pub(crate) fn ssh_server_of_a_user(command: &CommandLine<'_>) -> Option<DualUseTool> {
     let is_session = command.contains("sshd: ") && !command.contains("[listener]");
     (command.is_called(&SSH_SERVERS) && !is_session).then_some(DualUseTool {

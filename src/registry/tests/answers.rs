@@ -193,7 +193,7 @@ fn the_search_agrees_with_a_scan() {
     let mut found = 0;
     for port in 0..=u16::MAX {
         for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp, Protocol::Dccp] {
-            // The search treats all ports without a registration alike, so one in sixteen is enough.
+            // The search treats all ports without a registration alike. So checking one in sixteen of them is enough.
             if port % 16 > 0 && !scanned.contains_key(&(port, protocol.name())) {
                 continue;
             }
@@ -203,7 +203,7 @@ fn the_search_agrees_with_a_scan() {
             names.sort_unstable();
             expected.sort_unstable();
             assert_eq!(names, expected, "{port}/{protocol}");
-            // A known use changes the status of a registered port only. An unregistered port is never repurposed.
+            // A known use changes the status of a port only if the port is registered.
             let is_of_unnamed = matches!(verdict.status, Status::Dynamic | Status::Unassigned);
             assert!(is_of_unnamed == names.is_empty() || port >= 49152, "{port}/{protocol}");
             found += names.len();

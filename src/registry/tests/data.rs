@@ -1,4 +1,4 @@
-//! Checks the requirements on the embedded data. Every row of the hand-kept tables must be found.
+//! Checks the requirements on the embedded data. The registry must find every row of the hand-kept tables.
 
 use std::collections::BTreeSet;
 
@@ -150,8 +150,8 @@ fn evidence_has_its_shape() {
     assert!(seen.len() > 1500, "{}", seen.len());
 }
 
-/// If an orphaned registration has both TCP and UDP, its rows cover both, because a product ends on all protocols at
-/// once. A live row may leave out a protocol that is not used.
+/// If an orphaned registration has both TCP and UDP, its rows must cover both, because a product ends on all protocols
+/// at once. A row of a registration in use may leave out an unused protocol.
 #[test]
 fn dead_rows_cover_tcp_and_udp() {
     let registry = Registry::embedded();
@@ -250,7 +250,7 @@ fn every_known_use_is_in_a_verdict() {
     }
 }
 
-/// A look-up reads only the ranges that begin at most `reach` ports below a port.
+/// A look-up of a port reads only the ranges that begin at most `reach` ports below the port.
 #[test]
 fn a_look_up_covers_the_widest_range() {
     let registry = Registry::embedded();

@@ -52,7 +52,7 @@ fn lists_have_their_shape() {
         assert_eq!(picks.len(), fields[9].split(',').filter(|pair| !pair.is_empty()).count(), "{line}");
         assert!(picks.iter().all(|(ports, _)| ports.high - ports.low >= WIDE), "{line}");
     }
-    // Every guarded program is in the list, or owns sockets for other programs.
+    // Every program in `guarded.tsv` is also in the table of programs, or owns sockets for other programs.
     let known: std::collections::BTreeSet<_> = rows().map(|row| row.name).collect();
     for line in body(include_str!("../data/guarded.tsv")) {
         let fields: Vec<_> = line.split('\t').collect();
@@ -66,7 +66,7 @@ fn lists_have_their_shape() {
     assert_eq!(body(include_str!("../data/guarded.tsv")).count(), 96);
 }
 
-/// On a port of its own choice, a program serves its main service. For example, Gitea on another port is not an SSH
+/// On a port that is not its own, a program serves its main service. For example, Gitea on another port is not an SSH
 /// server.
 #[test]
 fn the_main_service_is_that_of_the_first_port() {
@@ -102,7 +102,7 @@ fn processes_are_identified() {
         ("redis-sentinel", "/usr/bin/redis-check-rdb", "", Exe, &["redis-check-rdb"]),
         ("x", "/usr/bin/redis-check-rdb", "", Exe, &["redis-check-rdb", "redis-check-rdb"]),
         ("systemd-resolve", "/usr/lib/systemd/systemd-resolved", "", Exe, &["systemd-resolve"]),
-        // Different programs have the same process name. Only the file distinguishes them.
+        // These programs have the same process name. Only their files distinguish them.
         (
             "prometheus-post",
             "/usr/bin/prometheus-postgres-exporter",
@@ -315,8 +315,8 @@ fn programs_that_belong_on_a_guarded_port() {
         ),
         ("salt-master", "/usr/bin/python3.11", "python3 /usr/bin/salt-master", "tcp/4505", Some(true)),
         ("perl", "/usr/bin/perl", "perl /usr/share/webmin/miniserv.pl", "tcp/10000", Some(true)),
-        // There are too many web servers to list all. So an unknown program is not suspicious, but an interpreter
-        // without a known script is.
+        // There are too many web servers to list them all. So an unknown program is expected, but an interpreter with
+        // an unknown script is not.
         ("myapp", "/srv/myapp", "", "tcp/80", Some(true)),
         ("python3", "/usr/bin/python3.11", "python3 -m http.server 80", "tcp/80", Some(true)),
         ("python3", "/usr/bin/python3.11", "python3 x.py", "tcp/80", Some(false)),

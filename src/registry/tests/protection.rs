@@ -1,4 +1,4 @@
-//! An expression of `dangers.tsv` that lowers a danger must not match an option that switches the protection off.
+//! Some expressions of `dangers.tsv` lower a danger. They must not match an option that switches the protection off.
 
 use super::super::command_line::CommandLine;
 use super::super::protection::with_go_values;
@@ -25,7 +25,7 @@ fn alternatives(rest: &mut Vec<char>) -> Vec<String> {
     found
 }
 
-/// Returns one text with the first choice of every part, and one further text for each other choice.
+/// Returns a text with the first choice of every part. Each other choice of a part gives one further text.
 fn sequence(rest: &mut Vec<char>) -> Vec<String> {
     let mut parts: Vec<Vec<String>> = Vec::new();
     while let Some(next) = rest.pop_if(|next| !matches!(next, '|' | ')')) {
@@ -101,7 +101,7 @@ fn with_value(sample: &str, value: &str) -> Vec<String> {
     if is_value { vec![format!("{before}{value}")] } else { Vec::new() }
 }
 
-/// Returns whether an expression contains a value. Such a value protects: `--anonymous-auth=false`.
+/// Returns whether an expression contains a value. If so, this value protects: `--anonymous-auth=false`.
 fn names(expression: &str, value: &str) -> bool {
     expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|word| word == value)
 }
@@ -117,7 +117,7 @@ fn an_option_that_is_switched_off_lowers_no_danger() {
             let on = |line: &String| {
                 if line.ends_with([' ', '=']) { format!("{line}value") } else { line.clone() }
             };
-            // Each part is tried after one sample of each other part.
+            // Each part is tried on a line that also has one sample of each other part.
             let lines: Vec<String> = (0..parts.len())
                 .flat_map(|at| {
                     let others = parts.iter().enumerate().filter(|(other, _)| *other != at);

@@ -1,8 +1,8 @@
 //! Checks that each row of a table matches its own example, and no other example. The example of a row of
-//! `programs.tsv` is a process on the row's ports. The example of a row of the other tables is a command line.
+//! `programs.tsv` is a process on the ports of the row. In all other tables, an example is a command line.
 //!
-//! If a row names a program or a text, the example is made from it. If the row has an expression, the examples are the
-//! lines of `command-lines.tsv`, so a new expression needs a line there.
+//! If a row names a program or a text, the example is made from this name. If the row has an expression, its examples
+//! are lines of `command-lines.tsv`. So a new expression needs a line in this file.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,8 @@ fn words(line: &str) -> Vec<String> {
     line.split(' ').map(|word| word.replace("\\n", "\n")).collect()
 }
 
-/// Returns the process that a row of `programs.tsv` describes. `mark` is appended to the identifying text.
+/// Returns the process that a row of `programs.tsv` describes. `mark` is inserted into the text that identifies the
+/// program.
 fn process(row: &ListedProgram, mark: &str) -> Process {
     let (file, arguments) = match row.matches {
         Match::Comm => (format!("{mark}{}", row.name), String::new()),
@@ -144,7 +145,7 @@ fn plain_example(element: &'static str, port: (u16, Protocol)) -> Option<Example
     Some(Example::runs(file, &line, port))
 }
 
-/// Returns the elements of a programs column that match no program, or that match too many command lines.
+/// Returns the elements of a column of programs that match no program, or that match too many command lines.
 fn elements_that_never_match(column: &'static str, examples: &[Example]) -> Vec<&'static str> {
     let never = |element: &&'static str| {
         let (file, condition) = parts(element);
@@ -159,10 +160,10 @@ fn elements_that_never_match(column: &'static str, examples: &[Example]) -> Vec<
                 examples.iter().any(by_file)
             }
         };
-        // An expression with this beginning describes the whole command line, which may be the name alone.
+        // An expression that begins like this describes the whole command line, which may be only a name.
         let is_whole = condition.starts_with(r"/^\S*");
         let is_selective = condition.is_empty() || is_whole || !names(element, &bare.command());
-        // The program must not be found in the arguments or the directory of another program.
+        // The program must not be found if its name is only in the arguments or the directory of another program.
         let unrelated =
             Example::runs("unrelated", &format!("unrelated --port 1 {condition}"), (0, Protocol::Tcp));
         let elsewhere =
@@ -312,7 +313,7 @@ fn a_common_name_alone_is_in_no_row() {
     );
 }
 
-/// Returns the row that a command line matches, and the command line.
+/// Returns the row that a command line matches, together with this command line.
 fn flag_of(example: &Example) -> Option<String> {
     let (command, line) = (example.command(), example.arguments.join(" "));
     let said = danger(&command, example.port, example.protocol, false).map(|found| found.service);

@@ -41,8 +41,8 @@ fn live_protocols() -> BTreeMap<(u16, &'static str), BTreeSet<Protocol>> {
     by_service
 }
 
-/// Returns where a row of `programs.tsv` contradicts an orphaned or legacy row on the same port, or a live row for
-/// another protocol.
+/// Returns the contradictions between `programs.tsv` and the curated lists. A row can contradict an orphaned or legacy
+/// row on the same port, or a live row that names another protocol.
 fn program_conflicts(programs_tsv: &'static str) -> Vec<String> {
     let registry = Registry::embedded();
     let (dead, live) = (dead_by_port(), live_protocols());
@@ -92,8 +92,8 @@ fn conflicts_of_programs_are_found() {
     }
 }
 
-/// Returns the services that commonly run on an orphaned port although the row of the port does not name them. Services
-/// of the row's own product and malware do not count.
+/// Returns the services that commonly run on an orphaned port, although no row of the orphaned list names them. Malware
+/// and services of the orphaned product do not count.
 fn service_conflicts(services_tsv: &'static str) -> Vec<String> {
     let mut conflicts = Vec::new();
     for line in body(services_tsv) {
@@ -133,14 +133,14 @@ fn a_known_use_of_a_dead_port_is_in_its_row() {
     for known in known_uses().filter(|known| known.relation != Relation::Abused) {
         let is_own = !matches!(known.relation, Relation::Other | Relation::Rare);
         for (service, standing, used) in dead.get(&(known.port, known.protocol)).into_iter().flatten() {
-            // If a port has several registrations, the use must belong to one that is not orphaned.
+            // A port can have several registrations. The use must then belong to a registration that is not orphaned.
             let own = is_own && *standing != CuratedState::Orphaned && known.is_use_of(service);
             assert!(*used || own, "{}/{} {service}: {:?}", known.port, known.protocol, known.text);
         }
     }
 }
 
-/// A source that always names both protocols does not make a registration active on a protocol that is not used.
+/// Some sources always name both protocols. They do not make a registration active on a protocol that is not used.
 #[test]
 fn live_rows_say_which_protocols_are_used() {
     for ((port, service), protocols) in live_protocols() {
@@ -295,8 +295,8 @@ fn dangers_have_their_shape() {
         assert!(arguments.iter().all(|text| is_expression(text)), "{service}: {arguments:?}");
         let can_be_certain = arguments.iter().any(|text| !text.starts_with(['!', '~']));
         assert!(gets.len() == 1 || gets.len() == 2 && can_be_certain, "{service}");
-        // If arguments switch the login off, a sentence about a login is wrong, so a second sentence is required. The
-        // exception is vault: its token is well known, but still a login.
+        // A row needs a second sentence if arguments can switch the login off, because the sentence about a login is
+        // then wrong. The exception is vault: its token is well known, but still a login.
         let needs_both = can_be_certain && row["authentication"] == "password" && service != "vault-dev";
         assert!(!needs_both || gets.len() == 2, "{service}");
         let by_port = arguments.iter().any(|text| text.contains("{port}") && !text.starts_with('!'));
@@ -330,7 +330,7 @@ fn dual_use_and_ad_hoc_tools_have_their_shape() {
     }
 }
 
-/// A remedy is a setting of the program that runs, not of another program of the same row.
+/// A remedy is a setting of the running program, even if the row also names other programs.
 #[test]
 fn remedies_are_for_the_program_that_runs() {
     for (file, line, port, wanted) in [

@@ -89,8 +89,8 @@ fn sentences_are_short() {
     assert!(unbalanced.is_empty(), "{unbalanced:#?}");
 }
 
-/// `2018-2023` is ambiguous: it can mean in these years, once in between, or until the last year. `(one of 6014-6114)`
-/// does not name the list to which the port belongs.
+/// Ranges are written in words. `2018-2023` can mean in these years, once in between, or until the last year. `(one of
+/// 6014-6114)` does not name the list to which the port belongs.
 #[test]
 fn ranges_are_words() {
     let year = |text: &str| {

@@ -127,7 +127,7 @@ fn tools_are_known_by_their_command_line() {
             "socat TCP-LISTEN:1337,fork EXEC:/bin/bash,pty",
             Some(AdHocUse::Shell),
         ),
-        // A system program that runs no commands of its clients is not a shell.
+        // A relay that starts a system program is not a shell, unless this program runs commands of its clients.
         ("socat to cat", "socat", "socat TCP-LISTEN:1,fork EXEC:/bin/cat", Some(AdHocUse::Relay)),
         ("socat to date", "socat", "socat TCP-LISTEN:1,fork EXEC:date,pty", Some(AdHocUse::Relay)),
         ("socat to a shell with a version", "socat", "socat TCP-L:1 EXEC:bash5.2", Some(AdHocUse::Shell)),
@@ -164,7 +164,7 @@ fn tools_are_known_by_their_command_line() {
     }
 }
 
-/// Padding does not hide the code after it. A command line that is cut does not count as harmless.
+/// Padding does not hide the code that follows it. If the command line is cut, the code does not count as harmless.
 #[test]
 fn code_after_padding_is_judged() {
     let code = |padding: usize, code: &str| {
@@ -194,7 +194,7 @@ fn check_programs(column: &str, line: &str) {
     }
 }
 
-/// A port that the kernel chose often does not belong to the usual service of the program. It can be JMX, the
+/// If the kernel chose the port, it often does not belong to the usual service of the program. It can be JMX, the
 /// distribution of Erlang, or a port to which another program connects back.
 #[test]
 fn on_a_port_that_the_kernel_chose_the_service_is_presumed() {
