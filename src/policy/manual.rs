@@ -55,8 +55,9 @@ pub(crate) const SEVERITY: [(&str, &str); 7] = [
 pub(crate) const PATTERNS: &str = "\
 The values of hosts, device, executable, runs, unit, container and netns are patterns, which must match the whole text. \
 * matches any characters except /. ** as a whole path component matches any number of directories. ? matches one \
-character. [a-z] and [!a-z] match one character in or not in the set. {a,b} matches either text. An executable pattern \
-that begins with a wildcard, such as **/nginx, matches only files that only root can replace.";
+character. [a-z] and [!a-z] match one character in or not in the set. {a,b} matches either text. A pattern \
+for executable that begins with a wildcard, such as **/nginx, does not match a file that a user other than root can \
+replace.";
 
 pub(crate) const DECISION: &str = "\
 Only the first rule that applies to a listener has an effect. It lowers findings about the purpose of the port (orphaned, \

@@ -178,7 +178,7 @@ fn steered(lab: &Lab) -> Outcome {
         lab.portolan_under("bpf-refused", ["audit", "-o", "json"]),
     ] {
         let report = serde_json::from_slice(&command.output()?.stdout)?;
-        gap(&report, "sockets", "only bpf(2) shows the BPF programs (sk_lookup)")?;
+        gap(&report, "sockets", "the BPF programs (sk_lookup)")?;
     }
     Ok(())
 }

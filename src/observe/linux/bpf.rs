@@ -61,7 +61,7 @@ pub(super) fn unasked(bpf: bool) -> Gap {
         true => ("the kernel refused", "run as root, with CAP_NET_ADMIN, on a system that allows bpf(2)"),
     };
     let why = format!(
-        "only bpf(2) shows the BPF programs (sk_lookup) that redirect connections to listeners, and {why}"
+        "the BPF programs (sk_lookup) that redirect connections to listeners are visible only by bpf(2): {why}"
     );
     without_socket(why).with_remedy(remedy)
 }

@@ -196,8 +196,8 @@ pub(super) fn unsearched(walk: &Walk, bpf: bool) -> Option<Gap> {
         count: None,
         pids: Vec::new(),
         why: format!(
-            "only a BPF program finds them, and {why}; a socket that a process keeps in such an io_uring is shown with \
-         another owner, or is in no table"
+            "only a BPF program finds these io_urings, and {why}; a socket that a process keeps in one of them is shown \
+         with another owner, or not shown"
         ),
         remedy: remedy.map(str::to_owned),
     })

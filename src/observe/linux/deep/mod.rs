@@ -63,7 +63,7 @@ fn add(deep: &mut DeepScanResult, found: DeepScanResult) {
 
 fn limits() -> Note {
     Note::new(
-        "a deep scan cannot find: hidden raw and packet sockets; a second, hidden socket on a port that is shown as taken; hidden ports of UDP-Lite, SCTP and DCCP; ports that a modified kernel also hides from bind; network namespaces that only a socket keeps alive",
+        "a deep scan cannot find: hidden raw and packet sockets; a second, hidden socket on a port that is shown as taken; hidden ports of UDP-Lite, SCTP and DCCP; ports that a modified kernel hides from bind(2) too; network namespaces that only a socket keeps alive",
     )
 }
 
