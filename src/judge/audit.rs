@@ -1,5 +1,5 @@
-//! The findings of an audit, and its outcome. One list has the findings of the rules, the policy, the baseline and the
-//! deep scan, including findings about missing or hidden listeners.
+//! The findings of an audit, and its outcome. An audit has the findings of the rules, the policy, the baseline and the
+//! deep scan. Some of these findings are about missing or hidden listeners.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -96,8 +96,8 @@ pub struct Audit<'r> {
     pub gaps: Vec<Gap>,
     /// The filter of the audit, as typed; `None` if the audit covers everything.
     pub narrowed: Option<String>,
-    /// Whether the filter names a target, program, user, unit or container. If nothing matches, the user has probably
-    /// made a mistake.
+    /// Whether the filter names a target, program, user, unit or container. If nothing matches this filter, the user
+    /// has probably made a mistake.
     pub expects_match: bool,
     /// The policy that was applied.
     pub policy: Option<AppliedPolicy>,
@@ -210,7 +210,7 @@ impl<'r> Audit<'r> {
     }
 }
 
-/// Returns the sockets that occupy a port. Connections, which a saved snapshot can contain, are not judged.
+/// Returns the sockets that occupy a port. A saved snapshot can also contain connections, which are not judged.
 fn everything(report: &Report) -> impl Iterator<Item = &Entry> {
     report.entries.iter().filter(|judged| judged.socket.state.holds_port())
 }

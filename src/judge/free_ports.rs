@@ -10,8 +10,8 @@ use crate::join::Entry;
 use crate::model::{Gap, PortRange, RegistryRange, Stage, Unsuitable, lists_bound_sockets};
 
 const PROPOSALS: usize = 5;
-/// An unsuitable port that is at least this far away does not matter. A nearer port matters, because a second instance
-/// of a program often takes the next port.
+/// Proposed ports should be at least this far from unsuitable ports, because a second instance of a program often takes
+/// the next port.
 const FAR: u16 = 10;
 
 /// A port that is suitable for a new service.
@@ -106,8 +106,8 @@ fn user(entry: &Entry) -> String {
     }
 }
 
-/// Returns up to [`PROPOSALS`] ports, those that are farthest from unsuitable ports. Of two equally far ports, the
-/// lower port is preferred.
+/// Returns up to [`PROPOSALS`] ports that are far from unsuitable ports. Of two equally far ports, the lower port is
+/// preferred.
 fn best(suitable: &[u16], refused: &[RefusedPort]) -> Vec<FreePort> {
     let near = |port: u16| {
         let above = refused.partition_point(|other| other.port < port);
@@ -139,7 +139,7 @@ fn best(suitable: &[u16], refused: &[RefusedPort]) -> Vec<FreePort> {
         .collect()
 }
 
-/// Returns the parts of this machine that were not visible and may use or reserve a port.
+/// Returns the parts of this machine that were not visible. A port may be in use or reserved there.
 fn unseen(report: &Report) -> Vec<String> {
     let snapshot = &report.snapshot;
     let hides = |gap: &&Gap| gap.hides_listeners() || gap.stage == Stage::Host;

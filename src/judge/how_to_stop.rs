@@ -42,7 +42,7 @@ pub enum HowToStop<'r> {
     Kernel,
     /// The first process of the system owns the socket. This process cannot be ended.
     FirstProcess,
-    /// This user's service manager owns the socket, for a socket unit that is not known. The service manager must not
+    /// The service manager of this user owns the socket, and the socket unit is not known. The service manager must not
     /// be ended, because it runs all services of the user.
     UserManager(Option<&'r str>),
 }
@@ -68,8 +68,8 @@ impl<'r> HowToStop<'r> {
         }
     }
 
-    /// Returns [`HowToStop::command`], but with full unit names and the full container ID. These are safer: the name of
-    /// a container can pass to another container, and a short ID can also be another container's name.
+    /// Returns [`HowToStop::command`] with full unit names and the full container ID. A name or a short ID can later
+    /// belong to another container.
     #[must_use]
     pub fn exact_command(&self) -> Option<Vec<&'r str>> {
         match *self {

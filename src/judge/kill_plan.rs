@@ -19,8 +19,7 @@ pub struct KillStep<'r> {
 }
 
 impl KillStep<'_> {
-    /// Returns the owners of the named listeners. If an owner started another owner, the second owner gets a signal
-    /// only if it does not end with the first.
+    /// Returns the owners of the named listeners, including owners that end together with the owner that started them.
     #[must_use]
     pub fn owners(&self) -> BTreeSet<Pid> {
         let sockets = self.named.iter().flat_map(|listener| &listener.sockets);
@@ -65,8 +64,8 @@ pub struct KillCaller {
     /// The processes in a container that runs inside another container. The container managers of this machine do not
     /// know the inner container.
     pub nested: BTreeSet<Pid>,
-    /// The first process of each pid namespace, except portolan's own namespace. The kernel ends the listed processes
-    /// together with this first process.
+    /// The processes of each pid namespace, by the first process of the namespace. The kernel ends them together with
+    /// the first process. Portolan's own namespace is left out.
     pub namespaces: BTreeMap<Pid, BTreeSet<Pid>>,
 }
 
@@ -227,7 +226,7 @@ fn ends_with(step: &KillStep<'_>, listener: &Listener<'_>, signalled: &BTreeSet<
     }
 }
 
-/// Returns these processes, and the processes of pid namespaces that end together with them.
+/// Returns `pids`, and the processes of pid namespaces that the kernel ends together with a process in `pids`.
 fn with_namespaces(pids: &BTreeSet<Pid>, caller: &KillCaller) -> BTreeSet<Pid> {
     let in_namespaces = pids.iter().filter_map(|pid| caller.namespaces.get(pid)).flatten();
     pids.iter().chain(in_namespaces).copied().collect()

@@ -19,8 +19,8 @@ use super::{reach, service};
 use crate::join::Entry;
 use crate::model::{Exposure, Reach, Socket, unmapped};
 
-/// Gives another exposure to the listeners on loopback addresses that other machines can reach. The exposure is `any`
-/// if a rule sends packets to the loopback interface, otherwise `link-local`. Returns the clients of each of these
+/// Changes the exposure of listeners on loopback addresses that other machines can reach. The exposure becomes `any` if
+/// a rule sends packets to the loopback interface, otherwise `link-local`. Returns the clients of each of these
 /// listeners, by the index of its entry.
 pub(super) fn find_reachable(
     entries: &mut [Entry],

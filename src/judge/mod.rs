@@ -97,7 +97,7 @@ impl Report {
         self.change_processes(|one| read.iter().find(|read| read.pid == one.pid).cloned());
     }
 
-    /// Adds to each listener the number of its connections, which a later report has.
+    /// Adds the number of connections to each listener. The numbers come from a later report.
     pub fn add_connections(&mut self, later: &Report) {
         let identity = |entry: &Entry| (entry.socket.local.clone(), entry.socket.cookie, entry.socket.inode);
         let counts: HashMap<_, _> =
@@ -124,8 +124,8 @@ impl Report {
 
     /// Replaces each process for which `change` returns a new process.
     fn change_processes(&mut self, change: impl Fn(&Process) -> Option<Process>) {
-        // Entries share lists of processes, which are identified by their memory addresses. The old lists are kept
-        // until the end, because otherwise a new list could get the address of an old one.
+        // Entries share lists of processes. A list is identified by its memory address. The old lists are kept until
+        // the end, so that no new list gets the address of an old list.
         let mut lists = HashMap::new();
         for entry in &mut self.entries {
             let old = Arc::clone(&entry.processes);

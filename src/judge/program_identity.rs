@@ -70,8 +70,8 @@ impl<'o> IdentifiedProcess<'o> {
         tools::dual_use(self.tools.dual_use.get_or_init(find), port, protocol)
     }
 
-    /// Returns whether a user other than root can replace the program file or script, or whether the file does not
-    /// exist.
+    /// Returns whether a user other than root can replace the program file or the script. Also true for a program
+    /// without a file, unless only root could have created the file.
     pub(super) fn is_replaceable(&self) -> bool {
         ReplaceableBy::of(self.process) >= ReplaceableBy::User
     }
@@ -86,15 +86,15 @@ impl<'o> IdentifiedProcess<'o> {
         ReplaceableBy::of_file(self.process) == ReplaceableBy::Root
     }
 
-    /// Returns whether the program has the name of a server with a guarded port of its own, although the name proves
-    /// nothing. A web server has no port of its own, because it may be a proxy for a guarded service.
+    /// Returns whether a replaceable program has the name of a server with a guarded port of its own. A web server has
+    /// no port of its own, because it may be a proxy for a guarded service.
     pub(super) fn is_named_like_a_server(&self) -> bool {
         self.has_a_name_that_proves_nothing()
             && self.program_name().is_some_and(programs::owns_a_guarded_port)
     }
 
-    /// Returns whether the program has the name of a server of a guarded port, although the name proves nothing. A user
-    /// other than root can replace the file, or the file does not exist. Returns false for an interpreter.
+    /// Returns whether a replaceable program has the name of a server of a guarded port. The name of such a program
+    /// proves nothing. Returns false for an interpreter.
     fn has_a_name_that_proves_nothing(&self) -> bool {
         !self.is_interpreted()
             && self.is_replaceable()
@@ -239,8 +239,8 @@ fn are_of_one_suite(master: &str, worker: &str) -> bool {
         || (!name.is_empty() && its_directory.split('/').any(|part| part == name))
 }
 
-/// Returns the usual program of the port, if every process runs one. If the owner is hidden, the name of the unit
-/// decides.
+/// Returns the usual program of the port, if every process runs such a program. If the owner is hidden, the name of the
+/// unit decides.
 pub(super) fn usual(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Option<UsualProgram> {
     if listener.socket.owner == Owner::Hidden {
         return by_unit(listener).map(|program| UsualProgram {
@@ -260,8 +260,8 @@ pub(super) fn usual(listener: &Entry, processes: &[IdentifiedProcess<'_>]) -> Op
     found.iter().find(|usual| !usual.any_port).or(found.first()).copied()
 }
 
-/// Returns the program that usually serves the port, if the listener's system unit has its name. The name can be
-/// trusted: only root can start a system service, and no process can choose its control group.
+/// Returns the program that usually serves the port, if the listener's system unit has the name of this program. The
+/// name can be trusted, because only root can start a system service, and no process can choose its control group.
 pub(super) fn by_unit(listener: &Entry) -> Option<programs::ListedProgram> {
     let socket = &listener.socket;
     let unit = socket.unit.as_deref().filter(|unit| !unit.contains('/') && socket.container.is_none())?;

@@ -49,15 +49,15 @@ pub(super) struct LocalListeners<'e> {
 }
 
 impl<'e> LocalListeners<'e> {
-    /// Expects the entries of `snapshot`.
+    /// `entries` must be the entries of `snapshot`.
     pub(super) fn new(entries: &'e [Entry], snapshot: &'e Snapshot) -> Self {
         let place = |socket: &Socket| (inode(socket.netns.as_ref()), socket.local.address);
         let own = entries.iter().map(|entry| place(&entry.socket)).collect();
         LocalListeners { own, on_port: by_port(entries), snapshot }
     }
 
-    /// Returns the listener that receives traffic to `to` from a network namespace. The listener is in this namespace
-    /// or, if the namespace has none, in a scanned namespace that has the address.
+    /// Returns the listener that receives traffic from a network namespace to `to`. If this namespace has the address,
+    /// the listener must be in it. Otherwise, the listener is in a scanned namespace that has the address.
     pub(super) fn receiving(&self, protocol: Protocol, netns: Option<&Netns>, to: Peer) -> Option<&'e Entry> {
         // A listener on the wildcard address receives only traffic to its own namespace. Destinations on other machines
         // do not count.
@@ -149,8 +149,8 @@ pub(super) fn by_port(entries: &[Entry]) -> HashMap<(Protocol, u16), Vec<&Entry>
     on_port
 }
 
-/// Removes a published port if a program of the container engine serves it too: the program listens on the same port,
-/// and forwards to the same destination.
+/// Removes a published port if a program also serves it. The program listens on the same port, and forwards to the same
+/// destination.
 pub(super) fn remove_duplicates(entries: &mut Vec<Entry>) {
     type Place = (Protocol, u16, Peer);
     let place = |entry: &Entry| -> Option<Place> {

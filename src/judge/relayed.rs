@@ -19,7 +19,7 @@ pub(super) struct RelayedService {
     pub(super) relay: Pid,
     pub(super) to: Peer,
     pub(super) service: Entry,
-    /// Whether a relay on the way restricts its clients by its command line.
+    /// Whether the command line of a relay on the way restricts the clients.
     pub(super) is_restricted: bool,
 }
 

@@ -43,7 +43,7 @@ const RULES_WITHOUT_PORT: &[RuleFn] = &[
     file_rules::modified_executable,
 ];
 
-/// The rules for a socket that only reserves a port. A forwarding rule serves the port.
+/// The rules for a socket that only reserves a port. The kernel forwards the traffic of this port.
 const RULES_OF_RESERVED_PORT: &[RuleFn] = &[
     danger_rules::exposed,
     identity_rules::hidden_process,

@@ -12,7 +12,7 @@ pub(super) enum Trust {
     Replaceable,
     /// The program is not known, or it is an interpreter that runs an unknown script.
     Unknown,
-    /// The program is known, but the origin of its file is not; or no process could be read.
+    /// No process could be read, or the program is known but the origin of its file is not.
     Unproven,
     /// A known program in a directory that only root can write.
     Installed,
@@ -72,7 +72,7 @@ pub(super) fn finding(evidence: Evidence, exposure: Exposure, trust: Trust) -> F
 }
 
 /// Returns the severity of a finding. On loopback, most flags have a severity one level below `base`. For findings
-/// about the registry, low trust raises `base` by one level, but at most to a warning. High trust lowers it by one
+/// about the registry, low trust raises `base` by one level, but at most to a warning. High trust lowers `base` by one
 /// level.
 pub(super) fn severity(flag: Flag, base: Severity, exposure: Exposure, trust: Trust) -> Severity {
     let moved = match (flag.family(), trust) {

@@ -230,8 +230,8 @@ impl<'r> StartedBy<'r> {
         Self::of_process(listener, listener.main(), os)
     }
 
-    /// Returns how the probable owner of a hidden socket was started. `None` if the socket itself shows how it was
-    /// started, or if the ancestors of the probable owner are not visible.
+    /// Returns how the probable owner of a hidden socket was started. `None` if the socket itself shows how the
+    /// listener was started, or if the ancestors of the probable owner are not visible.
     #[must_use]
     pub fn probably(listener: &Listener<'r>, os: &str) -> Option<Self> {
         if !matches!(Self::of(listener, os), None | Some(StartedBy::Login { .. })) {
@@ -326,9 +326,9 @@ pub(super) fn restarter(process: &Process) -> Option<&str> {
     process.parents.iter().map(|parent| &*parent.name).find(|name| RESTARTERS.contains(name))
 }
 
-/// Returns whether a program such as cron, which runs programs for others, started the process or has its unit. Such a
-/// program does not count itself if it runs as root. A process of another user counts, because any user can choose the
-/// name of a process.
+/// Returns whether a program such as cron started the process, or whether the unit of the process belongs to such a
+/// program. The process of cron itself does not count if root runs it. Any other user can choose this name for a
+/// process.
 pub(super) fn is_run_by_another(process: &Process, unit: Option<Unit<'_>>) -> bool {
     let own = process.name.as_deref().filter(|_| process.uid.is_none_or(|uid| uid == 0));
     let has_runner = process.parents.iter().any(|parent| is_runner(parent) && Some(&*parent.name) != own);

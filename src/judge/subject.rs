@@ -26,13 +26,14 @@ pub(super) struct JudgedListener<'s> {
 }
 
 impl JudgedListener<'_> {
-    /// Returns whether other machines can reach the address, and whether the packet filter may let some of them in.
+    /// Returns whether other machines can reach the listener, by its address and the packet filter. If the packet
+    /// filter is not known, only the address decides.
     pub(super) fn is_reachable_from_outside(&self) -> bool {
         self.listener.exposure.is_reachable_from_outside()
             && self.reach.is_none_or(|reach| reach.kind.lets_in_other_machines())
     }
 
-    /// Returns whether the process only reserves the port, while a rule forwards its traffic.
+    /// Returns whether the process only reserves the port, while the kernel forwards the traffic of the port.
     pub(super) fn is_reserved(&self) -> bool {
         self.forwarding.is_some() && self.listener.socket.forwarding.is_none()
     }

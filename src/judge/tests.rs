@@ -100,7 +100,6 @@ fn usual_programs_make_a_port_unremarkable() {
         // There is still a finding if one process is an unknown program or could not be read.
         ("tcp/127.0.0.1:4", vec![NGINX, PYTHON], vec!["unexplained"], None),
         ("tcp/127.0.0.1:4", vec![NGINX, ("", "", "")], vec!["unexplained"], None),
-        // A finding for another reason stays.
         ("tcp/127.0.0.1:3416", vec![NGINX], vec!["orphaned"], Some("nginx")),
         // A port that a program picked from its own range has no finding about the registration. Another program on the
         // same port has a finding.

@@ -23,9 +23,9 @@ fn tool(process: &IdentifiedProcess<'_>) -> Tool {
     }
 }
 
-/// Returns the most severe tool for a short task whose use `wanted` accepts, with its process. Of several equally
-/// severe tools, the first is returned. Two kinds of processes are skipped: a shell that only inherited the socket, and
-/// a program that only started the server.
+/// Returns the most severe tool for a short task, with its process. Only a tool with a use that `wanted` accepts
+/// counts. Of several equally severe tools, the first is returned. Two kinds of processes are skipped: a shell that
+/// only inherited the socket, and a program that only started the server.
 fn ad_hoc_tool<'s, 'p>(
     subject: &'s JudgedListener<'p>,
     wanted: fn(AdHocUse) -> bool,
@@ -228,7 +228,7 @@ fn is_system_daemon(name: &str, title: &str) -> bool {
 }
 
 /// Returns the well-known server or system daemon whose name a process falsely claims. The program file has another
-/// name. It is also replaceable, unknown, or an interpreter that runs an unknown script.
+/// name. The program is also replaceable, unknown, or an interpreter that runs an unknown script.
 fn claimed_server<'p>(process: &IdentifiedProcess<'p>) -> Option<&'p str> {
     let one = process.process;
     let file = process.program_name()?;
@@ -376,8 +376,8 @@ mod tests {
         }
     }
 
-    /// `tail` from a package shows the title of a web server, which is a disguise. A program that a package installed
-    /// under another name is not.
+    /// `tail` from a package with the title of a web server is a disguise. A program that a package installed under
+    /// another name is not a disguise.
     #[test]
     fn a_title_on_a_program_of_a_package() {
         for (name, title, is_disguise) in [

@@ -70,7 +70,7 @@ pub(super) fn gaps(entries: &[Entry], known: &[Gap], os: &str) -> Vec<Gap> {
 }
 
 fn lacking(entry: &Entry, process: &Process, os: &str) -> Option<Missing> {
-    // On other systems, a process cannot change its name.
+    // On systems other than Linux, a process cannot change its name.
     if process.exe.is_none() && os == "linux" {
         return Some(FILE);
     }
@@ -98,8 +98,8 @@ fn is_relay_to_unknown(entry: &Entry, process: &Process) -> bool {
         && command().is_some_and(|command| has_unknown_destination(&command, entry.socket.local.port))
 }
 
-/// Returns whether a title hides the script of an interpreter. Many servers set a title. A known program in a title is
-/// believed if the process belongs to the system, or if only this machine can reach the listener.
+/// Returns whether a title hides the script of an interpreter. A known program in the title is believed if the process
+/// belongs to the system, or if only this machine can reach the listener.
 fn hides_its_script(entry: &Entry, process: &Process) -> bool {
     let file = process.exe.as_ref().and_then(|exe| exe.path.rsplit('/').next()).unwrap_or_default();
     let is_known = || identify(process).is_some_and(|identity| identity.program().is_some());

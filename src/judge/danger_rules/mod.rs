@@ -31,7 +31,6 @@ const PUBLISHERS: [&str; 11] = [
     "gvproxy",
 ];
 
-/// A danger, the process that serves the port, and the setting that decides, if there is one.
 struct FoundDanger<'s> {
     process: Option<&'s IdentifiedProcess<'s>>,
     danger: Danger,
@@ -56,7 +55,7 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let changed_configuration = process.and_then(|process| changed_configuration(&danger, process));
     let basis = if configuration.is_some() { DangerBasis::Configuration } else { basis };
     let is_loopback = unmapped(entry.socket.local.address).is_loopback();
-    // With any other exposure, a rule sends packets of other machines to the loopback interface.
+    // With an exposure other than `LinkLocal`, a rule sends packets of other machines to the loopback interface.
     let is_loopback_address = is_loopback && entry.exposure == Exposure::LinkLocal;
     let exposed = Exposed {
         service,
@@ -91,7 +90,7 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
             // Only the firewall protects the service, so some danger remains.
             Some(ReachKind::Filtered) => severity.lower(),
             Some(ReachKind::Machine) => severity.lower().lower(),
-            // Other machines can usually reach only the published ports, which have their own rows.
+            // Other machines can usually reach only the published ports. These ports have separate entries.
             _ if subject.reach.is_some_and(|reach| reach.through_process) => severity.lower().lower(),
             // Only a machine on the same link can send packets for a loopback address. Ordinary programs do not send
             // such packets.
@@ -132,8 +131,8 @@ fn own_danger<'s>(subject: &JudgedListener<'s>) -> Option<FoundDanger<'s>> {
     Some(FoundDanger { process, danger, configuration, relay: None })
 }
 
-/// Returns the danger of a server that is safe by default, but whose configuration file makes it dangerous: an OpenSSH
-/// server that accepts accounts without a password.
+/// Returns the danger of an OpenSSH server whose configuration file permits logins without a password. Without this
+/// setting, the server is not dangerous.
 fn opened_by_configuration<'s>(
     processes: &'s [IdentifiedProcess<'s>],
 ) -> Option<(&'s IdentifiedProcess<'s>, Danger)> {
@@ -145,7 +144,7 @@ fn opened_by_configuration<'s>(
 }
 
 /// Returns the danger of the service to which a relay passes the connections. If the processes of the service are not
-/// visible, its port decides, as for a published port.
+/// visible, the port of the service decides.
 fn danger_behind_relay<'s>(subject: &JudgedListener<'s>) -> Option<FoundDanger<'s>> {
     let (relayed, processes) = subject.relayed?;
     let RelayedService { relay, to, service, is_restricted } = relayed;
@@ -190,7 +189,6 @@ fn worst<'s>(
 /// The remedy for a relay. The service itself may already listen on a loopback address.
 const CLOSE_RELAY: &str = "make the relay listen on a loopback address, let only the clients that need it \
     through the firewall, or make the service ask for a password";
-/// The program that serves a published port.
 const DOCKER_PROXY: &str = "docker-proxy";
 /// The remedy for a loopback address that machines on the same link can reach.
 const DROP_MARTIANS: &str = "drop packets from other machines to 127.0.0.0/8: `iptables -t raw -I PREROUTING -d 127.0.0.0/8 ! -i lo -j DROP`";
@@ -210,7 +208,7 @@ const CONFIGURED: [&str; 11] = [
     KUBELET,
     SSH_EMPTY_PASSWORDS,
 ];
-/// Returns the remedy for the port `inside` of a container that is published as the port `published`.
+/// Returns the remedy for the container port `inside`, which is published as the port `published`.
 fn publish_locally(published: u16, inside: u16) -> String {
     format!(
         "publish the port only on this machine (`-p 127.0.0.1:{published}:{inside}`), or make the service ask for a \
@@ -233,12 +231,12 @@ const DOCKER: [&str; 3] = ["docker-api", "docker-api-tls", "docker-api-unknown"]
 const FIRST_PERSON: u32 = 1000;
 const NOBODY: u32 = 65534;
 
-/// Returns the danger according to the configuration file of the process, and the setting that decides, if there is
-/// one. Some settings do not lower the danger:
-/// - the settings of a replaceable program
-/// - the settings of a person's program, except settings about authentication
-/// - settings about addresses, if the service may not see the addresses of its clients. Behind a relay, every client
-///   has an address of this machine. A rule of the firewall can also change the source address of packets.
+/// Returns the danger according to the configuration file of the process. Also returns the setting that decides, if
+/// there is one. Some settings do not lower the danger:
+/// - any setting, if a user can replace the program
+/// - settings about addresses, if a person runs the program
+/// - settings about addresses, if the service may not see the addresses of its clients. Clients behind a relay have an
+///   address of this machine. A rule of the firewall can change the source address of packets.
 fn as_configured(
     danger: Danger,
     process: &IdentifiedProcess<'_>,
@@ -283,7 +281,7 @@ fn as_configured(
         }
         AdmittedClients::Anyone if danger.service == KAFKA_SASL => dangers::named("kafka"),
         AdmittedClients::Anyone => {
-            // If these services admit everyone, their protected mode is off.
+            // If Redis admits everyone, its protected mode is off.
             let is_unprotected = REDIS.contains(&danger.service);
             let severity = if is_unprotected { Severity::Critical } else { danger.severity };
             Some(Danger { severity, authentication: "none", ..danger })
@@ -294,7 +292,7 @@ fn as_configured(
     configured.map_or((danger, None), |configured| (configured, Some(decided)))
 }
 
-/// Returns the configuration file if it could change the danger, but was changed after the process started.
+/// Returns the configuration file if its settings could decide, but the file was changed after the process started.
 fn changed_configuration(danger: &Danger, process: &IdentifiedProcess<'_>) -> Option<String> {
     let could_decide = danger.basis == DangerBasis::Default
         && (CONFIGURED.contains(&danger.service) || DOCKER.contains(&danger.service));
@@ -364,7 +362,7 @@ fn danger_by_environment(
         return None;
     }
     let (name, (program, arguments)) = (process.program_name()?, process.process.cmdline.split_first()?);
-    // The variables of Node.js and Java contain options for the interpreter itself, so they precede the script.
+    // The variables of Node.js and Java contain options for the interpreter. These options come before the script.
     let is_of_interpreter = !values_of(without_version(name), Property::OptionVariables).is_empty();
     let (first, last) = if is_of_interpreter { (&options[..], arguments) } else { (arguments, &options[..]) };
     let line: Vec<String> = std::iter::once(program).chain(first).chain(last).cloned().collect();

@@ -16,8 +16,8 @@ fn found(local: &str, process: Process) -> Option<(Severity, Exposed)> {
     findings.find_map(|finding| Some((finding.severity, Exposed::of(&finding.evidence)?.clone())))
 }
 
-/// An unknown program listens on a port that is used by almost only one service. Most other ports do not show which
-/// program uses them.
+/// On a port that almost only one service uses, an unknown program is presumed to be this service. Most other ports do
+/// not show which program uses them.
 #[test]
 fn an_unknown_program_on_the_port_of_a_dangerous_service() {
     for (name, line, port, expected) in [
@@ -66,12 +66,13 @@ fn the_name_of_a_socket_unit_names_the_program() {
         let mut findings = report.entries[0].findings().iter();
         let exposed = findings.find_map(|finding| Exposed::of(&finding.evidence));
         assert_eq!(exposed.map(|exposed| exposed.service), service, "{unit}");
-        // The row about any socket of systemd is only a presumption. The name of the unit is better evidence.
+        // The evidence is the program that the unit names, not the port.
         assert!(exposed.is_none_or(|exposed| exposed.basis == DangerBasis::Default), "{unit}");
     }
 }
 
-/// There is no warning, because the process that has the tun or tap device open usually accepts only published ports.
+/// There is no warning for a namespace behind a tun or tap device. The process that has the device open usually accepts
+/// only published ports.
 #[test]
 fn a_namespace_behind_a_device_of_a_process() {
     for (tun, severity, kind) in [
@@ -226,7 +227,7 @@ fn a_listener_of_kafka_is_decided_by_its_own_port() {
     assert_eq!(basis, [DangerBasis::Configuration, DangerBasis::Configuration, DangerBasis::Default]);
 }
 
-/// Returns the finding on a proxy or dockerd with this setting in its configuration, and its text.
+/// Returns the severity and the evidence for a proxy or dockerd with this setting in its configuration.
 fn configured(line: &str, port: u16, uid: u32, one: (Option<u16>, AdmittedClients)) -> (Severity, Exposed) {
     let program = line.split(' ').next().unwrap_or_default();
     let setting = AccessSetting { port: one.0, setting: "the rule".to_owned(), clients: one.1 };

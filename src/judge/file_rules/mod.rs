@@ -24,9 +24,9 @@ fn with_state(entry: &Entry, state: ExeState) -> Vec<RunningProgram> {
         .collect()
 }
 
-/// Returns the evidence of `deleted-executable`. Replaced files have their own list, because an upgrade usually
-/// replaces a file. If the path contains the version, such as `/usr/lib/jvm/java-17.0.9/bin/java`, an upgrade deletes
-/// the file of the former version.
+/// Returns the evidence of `deleted-executable`. An upgrade usually replaces a file, so replaced files have a separate
+/// list. If the path contains the version, such as `/usr/lib/jvm/java-17.0.9/bin/java`, an upgrade deletes the file of
+/// the former version.
 pub(super) fn deleted_executable(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let replaced = with_state(subject.listener, ExeState::Replaced);
     let gone = with_state(subject.listener, ExeState::Deleted);
@@ -37,8 +37,8 @@ pub(super) fn deleted_executable(subject: &JudgedListener<'_>) -> Option<Evidenc
         .then(|| DeletedExecutable { replaced, gone, scripts, severity }.into())
 }
 
-/// Returns whether only root could have created the deleted program file. The program must also be an interpreter, or
-/// be on its usual port.
+/// Returns whether an upgrade probably deleted the program file. Only root could have created this file, and the
+/// program is an interpreter or on its usual port.
 fn is_expected(subject: &JudgedListener<'_>, program: &RunningProgram) -> bool {
     subject.processes.iter().filter(|one| one.process.pid == program.pid).any(|one| {
         (subject.is_on_own_port() || one.is_interpreted())

@@ -92,8 +92,8 @@ pub(super) fn is_of_the_system(listener: &Entry, process: &Process) -> bool {
         || is_roots(&process.container)
 }
 
-/// Returns whether `ad-hoc` or `shell-listener` already flags the process. For a file that a user can replace, this
-/// finding must be at least a warning.
+/// Returns whether `ad-hoc` or `shell-listener` already flags the process. If a user can replace the program, the flag
+/// must be at least a warning.
 fn is_named_as_a_tool(process: &IdentifiedProcess<'_>) -> bool {
     process.ad_hoc_tool().is_some_and(|tool| {
         !process.is_interpreted() && (!process.is_replaceable() || tool.beyond_loopback >= Severity::Warning)
@@ -101,9 +101,10 @@ fn is_named_as_a_tool(process: &IdentifiedProcess<'_>) -> bool {
 }
 
 /// Returns the evidence of `unfamiliar` for a program that other machines can reach. The program has this finding in
-/// two cases:
-/// - It is unknown, and replaceable or on a guarded port.
-/// - It is replaceable, and has the name of a well-known server.
+/// three cases:
+/// - The program is unknown, and a user can replace it.
+/// - The program is unknown, and the port is guarded.
+/// - The program has the name of a well-known server, and a user can replace it.
 pub(super) fn unfamiliar(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let (listener, processes) = (subject.listener, subject.processes);
     if !subject.is_reachable_from_outside()

@@ -226,8 +226,8 @@ fn words_of_the_arguments_make_no_program_familiar() {
     }
 }
 
-/// Only the command lines of root, its services and its containers are trusted. Any user can rewrite the command line
-/// of a process of that user.
+/// Only the command lines of root, its services and its containers are trusted. Any user can rewrite the command lines
+/// of the user's own processes.
 #[test]
 fn a_command_line_of_a_user_proves_nothing() {
     let [package, ..] = GENUINE;

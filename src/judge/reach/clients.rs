@@ -7,9 +7,9 @@ use crate::model::address_set::AddressSet;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Counted {
     All,
-    /// Only elements that the kernel never removes after some time.
+    /// Only elements that never expire.
     Permanent,
-    /// All elements, but some of them are removed after some time.
+    /// All elements, some of which expire.
     ForSomeTime,
 }
 

@@ -15,10 +15,10 @@ const EXTENSION_HEADERS: [u64; 4] = [0, 43, 44, 60];
 pub(super) struct Matched {
     pub(super) sure: AddressSet,
     pub(super) may: AddressSet,
-    /// Whether a condition of the rule applies to most clients, but not to every client. It does not apply to a client
-    /// that sends many packets (a rate limit), or that chooses rare headers.
+    /// Whether most clients, but not all, meet a condition of the rule. The exceptions are clients that send many
+    /// packets (a rate limit) or choose rare headers.
     pub(super) is_usual: bool,
-    /// Whether a condition of the rule applies only to clients that have sent many packets or choose rare headers.
+    /// Whether a condition of the rule is met only by clients that have sent many packets or choose rare headers.
     pub(super) is_unusual: bool,
 }
 

@@ -13,7 +13,7 @@ use crate::model::{Family, Firewall, Network, Socket, State, unmapped};
 
 /// The maximum number of classes that are evaluated.
 const MOST: usize = 4096;
-/// The maximum number of pairs of an interface and an address, and of an interface and a name.
+/// The maximum number of comparisons: of interfaces with addresses, or of interfaces with the names in the rules.
 const MOST_COMPARISONS: usize = 8_000_000;
 
 /// The packets that arrive on one group of interfaces for one range of addresses.
@@ -239,7 +239,7 @@ impl Classes {
     }
 
     /// Returns the interface on which packets to an address leave. This is the interface with the smallest network that
-    /// contains the address. `Unknown` if no network contains it.
+    /// contains the address. `Unknown` if no network contains the address.
     pub(super) fn way_to(&self, address: IpAddr, firewall: &Firewall) -> InterfaceName {
         let networks = firewall.interfaces.iter().flat_map(|interface| {
             interface.addresses.iter().map(move |(own, prefix)| (interface, *own, *prefix))
@@ -256,8 +256,8 @@ impl Classes {
     }
 }
 
-/// Returns the addresses of ordinary clients. Addresses of this machine and reserved addresses are left out: if a rule
-/// drops only their packets, the port is still open.
+/// Returns the addresses of ordinary clients. Addresses of this machine and reserved addresses are left out. A port is
+/// still open if a rule drops only packets from these addresses.
 pub(super) fn ordinary_clients(family: Family, firewall: &Firewall) -> AddressSet {
     let own = firewall.interfaces.iter().flat_map(|interface| &interface.addresses);
     let own = own.filter(|(address, _)| Family::of(*address) == family);
@@ -298,7 +298,7 @@ pub(super) fn impossible_clients(family: Family) -> AddressSet {
     AddressSet::of(ranges.map(|(first, last)| (number(first), number(last))).to_vec())
 }
 
-/// Returns one address of each range of the constants between these two addresses.
+/// Returns one address of each range into which the constants divide the addresses from `first` to `last`.
 fn within(first: IpAddr, last: IpAddr, constants: &Constants<'_>) -> impl Iterator<Item = IpAddr> {
     let bounds = constants.addresses_within(first, last).filter_map(move |bound| match first {
         IpAddr::V4(_) => u32::try_from(bound).ok().map(|bits| Ipv4Addr::from_bits(bits).into()),
@@ -307,11 +307,10 @@ fn within(first: IpAddr, last: IpAddr, constants: &Constants<'_>) -> impl Iterat
     bounds.chain([first])
 }
 
-/// Returns one address of each range of the constants within a local route. Two kinds of addresses are left out:
-/// link-local addresses, and addresses to which other machines never send packets.
+/// Returns one address of each range into which the constants divide a local route. Link-local addresses are left out,
+/// and so are addresses to which other machines never send packets.
 fn representatives(route: &LocalRoute, constants: &Constants<'_>) -> impl Iterator<Item = IpAddr> {
-    // The first address of a range may be one of those that are left out. An address in the middle can then represent
-    // the range.
+    // If the first address of a range is left out, an address in the middle can represent the range.
     let middle: [IpAddr; 3] =
         [[1, 0, 0, 0].into(), [128, 0, 0, 0].into(), Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0).into()];
     let middle = middle.into_iter().filter(|address| route.contains(*address));

@@ -30,10 +30,10 @@ use crate::model::address_set::AddressSet;
 use crate::model::firewall::Interface;
 use crate::model::{Endpoint, Exposure, Family, Firewall, Gap, Peer, Reach, ReachKind, Socket, Stage, State};
 
-/// The maximum number of rules to visit for all ports of a namespace.
+/// The maximum number of rules that are visited for all ports of a namespace together.
 const MOST_STEPS: usize = 10_000_000;
 
-/// The reason for an uncertain result if this machine may or may not accept packets for an address.
+/// The reason for an uncertain result if it is not known whether this machine accepts packets for an address.
 const UNCERTAIN_ROUTE: &str =
     "a route may make further addresses local to this machine (see ip route show table all type local)";
 
@@ -157,8 +157,8 @@ impl<'f> Firewalls<'f> {
         Some(reach)
     }
 
-    /// Returns whether packets of other machines for an IPv4 loopback address can reach a socket. `is_published` is
-    /// true if a rule forwards the port of the socket. Returns false if only root may read the rules.
+    /// Returns whether packets that other machines send to an IPv4 loopback address can reach a socket. `is_published`
+    /// is true if a rule forwards the port of the socket. Returns false if only root may read the rules.
     pub(super) fn opens_loopback(&self, socket: &Socket, is_published: bool) -> bool {
         let Some(view) = self.views.get(&socket.netns.as_ref().map(|netns| netns.inode)) else {
             return false;

@@ -27,7 +27,7 @@ pub(super) enum Delivery {
 /// The name of an interface at a point on the path of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum InterfaceName {
-    /// The packet has no interface at this point. Rules compare it as an empty name.
+    /// The packet has no interface at this point. Rules then see an empty name.
     None,
     Known(String),
     Unknown,
@@ -131,8 +131,8 @@ impl Packet {
         }
     }
 
-    /// Returns whether a client can choose another value of a field than most clients use. An IPv6 packet can have
-    /// extension headers. Its first header is then not the header of the transport protocol.
+    /// Returns whether a client can choose an unusual value of a field. The only such field is the type of the first
+    /// header of an IPv6 packet, because this header can be an extension header.
     pub(super) fn is_chosen_by_client(&self, field: FilterField) -> bool {
         let is_first_header = field == FilterField::Protocol(Some(Family::Ipv6));
         is_first_header && self.family == Family::Ipv6 && !self.is_answer

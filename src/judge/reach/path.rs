@@ -45,7 +45,7 @@ pub(super) struct Outcome<'f> {
     pub(super) arrived: AddressSet,
     /// The clients whose packets may be dropped or redirected.
     pub(super) lost: AddressSet,
-    /// Whether a rule may change the destination of packets to the target.
+    /// Whether a rule may redirect packets to the target.
     pub(super) is_forwarded: bool,
     pub(super) accepts: Vec<Decision<'f>>,
     pub(super) drops: Vec<Decision<'f>>,
@@ -144,8 +144,8 @@ impl<'f> Path<'f, '_> {
                     walk.packet.tracking = known;
                 }
                 let translated = walk.translated.iter().map(|(.., (text, clients))| (*text, clients.clone()));
-                // A rule outside the chains for translation changed the destination of these packets. They are not
-                // followed, so it is uncertain whether they arrive.
+                // A rule outside the chains for translation changed the destination of these packets. These packets are
+                // not followed, so it is uncertain whether they arrive.
                 let translated: Vec<Affected<'f>> = translated.collect();
                 let mut left = walk.accepted;
                 for (text, clients) in translated {
@@ -219,8 +219,8 @@ impl<'f> Path<'f, '_> {
         at_target
     }
 
-    /// Follows the answer, and the next packet of the client. If one of them may be lost, the service may not work for
-    /// the client although its first packet arrives.
+    /// Follows the answer, and the next packet of the client. If one of these packets is lost, the service may not
+    /// work, although the first packet of the client arrived.
     fn rest(&mut self, first: &Packet, last: &Packet, clients: &AddressSet, outcome: &mut Outcome<'f>) {
         let tracking = match last.tracking {
             Tracking::Uncertain => Tracking::Uncertain,
@@ -258,8 +258,8 @@ impl<'f> Path<'f, '_> {
     }
 }
 
-/// Returns the clients whose packets pass the routing decision. There the kernel drops packets of other machines for a
-/// loopback address.
+/// Returns the clients whose packets pass the routing decision. At this point, the kernel drops packets that other
+/// machines send to a loopback address.
 fn routed(packet: &Packet, live: AddressSet, target: &Target<'_>, outcome: &mut Outcome<'_>) -> AddressSet {
     if target.accepts_loopback || !packet.address.is_loopback() || live.is_empty() {
         return live;

@@ -136,7 +136,7 @@ pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: 
 }
 
 /// Returns whether packets of an ordinary client may arrive with another source address. Containers of this machine do
-/// not count, because Docker has such a rule for each published port.
+/// not count, because Docker changes their source addresses for each published port.
 pub(super) fn hides_clients(results: &[ClassResult<'_>], firewall: &Firewall) -> bool {
     results.iter().filter(|result| !result.outcome.hidden.is_empty()).any(|ClassResult { class, outcome }| {
         let family = Family::of(class.address);
@@ -225,9 +225,10 @@ fn accepting<'r, 'f: 'r>(results: impl Iterator<Item = &'r ClassResult<'f>>) -> 
     (!rules.is_empty()).then(|| rules.join("; "))
 }
 
-/// Returns the rule that limits the clients. Rules that apply only to some clients are preferred: first the rule that
-/// accepts the most clients, then the rule that drops the most. If there are none, returns the rule that accepts the
-/// most clients.
+/// Returns the rule that limits the clients. The first of these rules that exists counts:
+/// - the rule that accepts the most clients, if its conditions exclude other clients
+/// - the rule that drops the most clients, if its conditions exclude other clients
+/// - the rule that accepts the most clients
 fn limiting(results: &[ClassResult<'_>]) -> Option<String> {
     let accepts = |selective: bool| {
         deciding(

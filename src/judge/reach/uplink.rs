@@ -39,8 +39,8 @@ pub(super) fn parents(firewalls: &[Firewall]) -> HashMap<(u32, u32), Vec<Parent>
 }
 
 impl Firewalls<'_> {
-    /// Returns which clients on other machines can send packets to a socket in a namespace inside this machine. Only
-    /// the parents of the namespace are evaluated, not the namespace itself:
+    /// Returns which clients on other machines can send packets to a socket in a namespace inside this machine. The
+    /// parents of the namespace are evaluated, but not the namespace itself:
     /// - [`ReachKind::Filtered`]: no client
     /// - [`ReachKind::Open`]: every client that has a route
     pub(super) fn way_to(&mut self, socket: &Socket) -> Reach {
@@ -73,8 +73,8 @@ impl Firewalls<'_> {
                 ways.extend(way);
             }
         }
-        // A process that has a device open lets in fewer clients than other unknown ways. It is therefore the last
-        // choice.
+        // If a process has a tun or tap device open, fewer clients can come this way than other unknown ways. This way
+        // is therefore the last choice.
         ways.sort_by_key(|way| way.through_process);
         let order = [ReachKind::Open, ReachKind::Unknown, ReachKind::Limited];
         let widest = order.into_iter().find_map(|kind| ways.iter().find(|way| way.kind == kind));
@@ -160,7 +160,8 @@ impl View<'_> {
         let leaves_on = match link.master.map(with_index) {
             None => link,
             Some(Some(bridge)) if bridge.is_local_only => bridge,
-            // A member of the bridge leads to other machines, so their packets reach the socket without being routed.
+            // A member of the bridge leads to other machines. Packets of these machines reach the socket without being
+            // routed.
             Some(_) => return Reach::open(),
         };
         if firewall.is_refused {

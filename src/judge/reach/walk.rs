@@ -45,16 +45,15 @@ pub(super) struct Walk<'f, 'w> {
     pub(super) accepted: AddressSet,
     /// The clients whose packets may be dropped.
     pub(super) dropped: AddressSet,
-    /// The new destinations (address and port) that packets may get. Each has the clients of these packets, and the
-    /// rule.
+    /// Each new destination (address and port) that packets may get, with the clients of these packets and the rule.
     pub(super) translated: Vec<(Option<IpAddr>, Option<u16>, Affected<'f>)>,
     pub(super) accepts: Vec<Decision<'f>>,
     pub(super) drops: Vec<Decision<'f>>,
-    /// The rules that may apply to the packets of some clients, but not certainly.
+    /// Each rule that may or may not apply, with the clients in question.
     pub(super) doubts: Vec<Affected<'f>>,
     /// The clients whose packets may get another source address.
     pub(super) hidden: AddressSet,
-    /// The number of calling rules that apply only to clients that send many packets (rate limits).
+    /// How many of the rules that led to this point apply only to clients that send many packets (rate limits).
     unusual: usize,
 }
 
@@ -125,8 +124,8 @@ impl<'f, 'w> Walk<'f, 'w> {
             }
             // A rule with a large set of addresses takes more time, so it counts as several rules.
             *self.steps = self.steps.saturating_sub(1 + live.here.len() / 64);
-            // A rule with temporary elements closes the port to their clients only for some time. It is treated like a
-            // rate limit.
+            // A rule with temporary elements closes the port only for some time, so the rule is treated like a rate
+            // limit.
             let is_temporary =
                 matches!(rule.action, FilterAction::Drop | FilterAction::Jump(_) | FilterAction::Goto(_))
                     && tables.has_temporary(&rule.conditions);

@@ -39,15 +39,15 @@ const DISCOVERY_PORTS: [u16; 5] = [427, 1900, 3702, 5353, 5355];
 /// The sockets on one port that are bound to the same address and device. The comments below call this a place.
 struct AddressGroup<'l> {
     sockets: Vec<(usize, &'l Entry)>,
-    /// The socket that represents the place. Preferred is a socket that accepts traffic, and then one that accepts IPv4
-    /// traffic too.
+    /// The socket that represents the place. A socket that accepts traffic is preferred. Among several, a socket that
+    /// also accepts IPv4 traffic is preferred.
     socket: &'l Socket,
     pids: HashSet<Pid>,
     /// The ancestors of the processes.
     above: HashSet<Pid>,
     /// The processes that can be compared, each once. Processes that open sockets for other programs are left out.
     compared: Vec<IdentifiedProcess<'l>>,
-    /// The programs of these processes. Like the fields below, they are computed on first use.
+    /// The programs of the compared processes. This field and the fields below are computed on first use.
     programs: OnceCell<HashSet<RunAs<'l>>>,
     masters: OnceCell<HashSet<&'l Parent>>,
     side: OnceCell<OtherSocket>,
@@ -165,7 +165,7 @@ impl<'l> AddressGroup<'l> {
         Processes { known, more, unread: self.pids.len().saturating_sub(processes.len()) }
     }
 
-    /// Returns the parents of these processes that have the same name as their child. Pid 1 is left out.
+    /// Returns each parent of a compared process that has the same name as this process. Pid 1 is left out.
     fn masters(&self) -> &HashSet<&'l Parent> {
         self.masters.get_or_init(|| {
             let masters = self.compared.iter().filter_map(|compared| {

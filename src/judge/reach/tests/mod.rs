@@ -280,7 +280,7 @@ fn conditions_of_iptables_in_nftables() {
     }
 }
 
-/// Each option is a rule as `iptables-save` 1.8.9 prints it. The policy of the chain drops packets.
+/// Each rule has the form that `iptables-save` 1.8.9 prints. The policy of the chain drops packets.
 #[test]
 fn conditions_of_iptables() {
     let others = [
