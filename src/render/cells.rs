@@ -1,7 +1,7 @@
 //! The cells of a listing: the text that each column of `columns.rs` shows for one entry, already sanitized.
 //!
 //! [`CellFormat::Data`] is for machines and for sorting. It is the plain value, as in the JSON, with lists joined by
-//! commas. The other forms are for people. In their short forms, `?` stands for "(presumed)". An unknown value is an
+//! commas. The other forms are for people. In the short forms, `?` stands for "(presumed)". An unknown value is an
 //! empty cell, which the table shows as a dash.
 
 use std::borrow::Cow;

@@ -19,8 +19,8 @@ pub(super) fn evidence(verdict: &PortVerdict) -> Option<String> {
     for a in verdict.registrations() {
         let packaged: Vec<EvidenceSource> =
             a.named_by.iter().copied().filter(|kind| EvidenceSource::PACKAGED.contains(kind)).collect();
-        // A curated row that says "in use" adds nothing if packaged sources name the registration. Its basis is then
-        // left out.
+        // A curated row that says "in use" adds nothing if packaged sources name the registration. The basis of the row
+        // is then left out.
         let is_alive = |row: &Curated| row.standing == CuratedState::Alive && !packaged.is_empty();
         if let Some(basis) = a.curated.as_ref().filter(|row| !is_alive(row)).and_then(|row| row.basis) {
             said.push(format!("{}: {}", a.service, basis.trim_end_matches('.')));

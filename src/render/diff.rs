@@ -53,7 +53,7 @@ struct Changed<'a> {
     change: ChangeKind,
     passing: bool,
     sure: bool,
-    /// The listener as it is now or, if it vanished, as it was before.
+    /// The listener as it is now. A vanished listener is shown as it was before.
     listener: &'a Entry,
     before: Option<&'a Entry>,
     text: String,

@@ -196,7 +196,7 @@ pub(super) fn twin(address: IpAddr) -> Option<IpAddr> {
 }
 
 /// Returns whether two hidden owners look the same. They must have the same control group and user, and the same
-/// probable owner. If no owner is probable, they must have a unit.
+/// probable owner. If neither socket has a probable owner, both must have a unit.
 ///
 /// Two probable owners that forward a port to one place count as the same.
 fn is_probably_of_one_owner(one: &Entry, other: &Entry) -> bool {

@@ -97,7 +97,8 @@ pub fn grid(
     in_full(report, columns, form, u16::MAX, (header, style), w)
 }
 
-/// Writes the table of a wide terminal, with the start and the command line. Returns the explanations of words in it.
+/// Writes the table of a wide terminal, with the start time and the command line. Returns the explanations of words in
+/// the table.
 pub fn wide(report: &Report, header: bool, style: &Style, w: &mut dyn Write) -> io::Result<String> {
     let columns = columns::of_wide(&report.entries.iter());
     let widest = style.width.map_or(u16::MAX, |_| WIDEST_SERVICE);

@@ -65,7 +65,7 @@ pub(super) fn is_in_list(found: &AuditFinding<'_>) -> bool {
 
 pub(crate) struct Reachable<'r> {
     pub(crate) services: Vec<ReachableService>,
-    /// The listeners that other machines can reach. A listener is included if this is not known.
+    /// The listeners that other machines can reach. Listeners for which this is not known are included.
     pub(crate) listeners: Vec<&'r Entry>,
 }
 

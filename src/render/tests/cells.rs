@@ -136,7 +136,7 @@ fn process_is_what_runs() {
             interpreted("prometheus-node", "/usr/bin/prometheus-node-exporter", &[]),
             "prometheus-node-exporter",
         ),
-        // The name of this process differs from its file. The cell shows the name of the process.
+        // The name of this process differs from the name of its file. The cell shows the name of the process.
         (interpreted("prometheus-node", "/usr/bin/xyzzy", &[]), "prometheus-node"),
         (stopped(process(7, "nginx")), "nginx (stopped)"),
         (process(7, "x (stopped)"), r"x \x28stopped)"),

@@ -111,7 +111,7 @@ Reachable from other machines: 1 of 1 listener
     );
 }
 
-/// The program file of an interpreter of another user cannot be read. Its name and command line show the script.
+/// If an interpreter runs as another user, its program file cannot be read. Its name and command line show the script.
 #[test]
 fn the_script_of_a_probable_owner() {
     let cmdline = ["/usr/bin/python3", "-m", "http.server", "3000"].map(str::to_owned).to_vec();
