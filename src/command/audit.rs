@@ -33,7 +33,7 @@ pub(super) fn run(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn 
     let selection = list::parsed(&args.filter.typed_filters(false), &registry, common)?;
     let asked = args.filter.typed();
     check(args, common, &selection, asked.is_some())?;
-    // The filters do not limit the scan, because a policy rule may require a listener that they exclude.
+    // The filters do not limit the scan, because a policy rule may require a listener that the filters exclude.
     let mut scope = Scope { details: true, part: HostScope::Machine, ..Scope::default() };
     common.apply_to(&mut scope);
     let baseline = args.baseline.as_deref().map(|path| from::read_for_scope(path, &scope)).transpose()?;
@@ -45,8 +45,8 @@ pub(super) fn run(args: &AuditArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn 
         (Namespaces::Own, Some(baseline)) => baseline.scope.namespaces.clone(),
         (namespaces, _) => namespaces,
     };
-    // Reading the details of processes takes time, and the rules do not need them. They are read only for a format that
-    // shows them, for a policy, or for a baseline.
+    // Reading the details of processes takes time, and the rules do not need the details. They are read only for a
+    // format that shows them, for a policy, or for a baseline.
     let people = matches!(common.output, Output::Table | Output::Metrics | Output::Html);
     let details = !people || args.policy.is_some() || baseline.is_some();
     let part = scope.part;

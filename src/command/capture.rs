@@ -11,7 +11,7 @@ use crate::observe::Scope;
 use crate::render::json;
 
 pub(super) fn run(common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit> {
-    // The snapshot has everything that an audit of it needs. This includes the files of packages, hidden processes, and
+    // The snapshot has everything that a later audit needs. This includes the files of packages, hidden processes, and
     // sockets without a port.
     let mut scope = Scope { details: true, packages: true, ..Scope::default() };
     scope.states.push(State::Raw);

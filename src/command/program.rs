@@ -155,8 +155,8 @@ fn one_line(rendered: &str) -> String {
             let words = usage.split(' ').take_while(|word| !word.starts_with(['[', '<', '-']));
             command = words.collect::<Vec<_>>().join(" ");
         } else if let Some(tip) = more.strip_prefix("tip: ") {
-            // The tip "to pass …" is left out. It suggests typing the word after `--`, as a target, but no target
-            // begins with a hyphen.
+            // The tip "to pass …" is left out. It suggests putting the word after `--`, which makes the word a target.
+            // But no target begins with a hyphen.
             if !tip.starts_with("to pass") {
                 line.push_str("; ");
                 line.push_str(tip);

@@ -70,8 +70,8 @@ pub fn is_broken_pipe(error: &Error) -> bool {
     })
 }
 
-/// Returns whether the reader has closed standard output. A stream of events must ask this. Its next write would fail,
-/// but may never come.
+/// Returns whether the reader has closed standard output. A stream of events needs this function. A write would also
+/// show it, but the next event may never come.
 #[cfg(target_os = "linux")]
 pub(super) fn has_reader_left() -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};

@@ -186,14 +186,14 @@ const VERBS: [(&str, &str); 10] = [
     ("watch {} --until-listening", "await wait wait-for wait-until waitfor"),
 ];
 
-/// Returns the command for a word that users try in its place.
+/// Returns the command that users mean by this word; `None` if the word is not in `VERBS`.
 fn form_of_verb(word: &str) -> Option<&'static str> {
     let form = VERBS.iter().find(|(_, words)| words.split(' ').any(|verb| verb == word));
     form.map(|(form, _)| *form)
 }
 
-/// Returns the command that the user probably means by the first word, with the `targets`. `None` if this word is
-/// neither in `VERBS` nor similar to a command.
+/// Returns the command line that the user probably means: the command for the first word, and the `targets`. `None` if
+/// the first word is neither in `VERBS` nor similar to a command.
 fn meant_command(word: &str, targets: &str) -> Option<String> {
     let word = word.to_lowercase();
     let commands = cli::commands();

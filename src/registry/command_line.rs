@@ -35,7 +35,7 @@ pub(crate) struct CommandLine<'p> {
 
 /// Interpreters that read code from standard input if their command line names no code.
 const READ_STANDARD_INPUT: [&str; 5] = ["python", "node", "perl", "ruby", "lua"];
-/// Interpreters whose code on the command line does not count as typed code. It is ordinary, or the tables have
+/// Interpreters whose code on the command line does not count as typed code. This code is ordinary, or the tables have
 /// separate rows for it.
 const ORDINARY_WITH_CODE: [&str; 13] = [
     "sh",

@@ -24,8 +24,7 @@ pub struct Comparison {
     pub added: Vec<Registration>,
     /// The registrations that only the embedded registry has.
     pub missing: Vec<Registration>,
-    /// The registrations that the curated lists describe, but the file lacks. The rows of the lists for them have no
-    /// effect.
+    /// The registrations that the curated lists describe, but the file lacks. Their rows in the lists have no effect.
     pub without_effect: Vec<Registration>,
 }
 

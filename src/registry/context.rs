@@ -7,8 +7,8 @@ use crate::model::{
     NearbyRegistrations, PortRange, PortVerdict, Protocol,
 };
 
-/// Assignees that are not vendors. If such an assignee has adjacent ports, they do not belong to one product. So they
-/// are not shown as a block.
+/// Assignees that are not vendors. If such an assignee has adjacent ports, these ports do not belong to one product,
+/// and are not shown as a block.
 const BODIES: [&str; 4] = ["IESG", "IETF", "IANA", "Jon Postel"];
 
 /// How many ports below and above a port are searched for its block.

@@ -55,7 +55,7 @@ const fn bucket(text: &[u8], at: usize, length: usize) -> usize {
         letters = letters << 8 | text[at + index] as u64;
         index += 1;
     }
-    // 2⁶⁴ divided by the golden ratio spreads similar names over the upper bits.
+    // The number is 2⁶⁴ divided by the golden ratio. Multiplying by it spreads similar names over the upper bits.
     letters.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes()[0] as usize
 }
 

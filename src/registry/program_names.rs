@@ -28,8 +28,10 @@ const SUFFIXES: [&str; 39] = [
     "wrapped", "stripped", "upx",
 ];
 
-/// Program files that contain many programs, with the names of these programs. An empty list stands for any name. The
-/// file runs the program with which it is started by name, or else the program that its first argument names.
+/// Program files that contain many programs, with the names of these programs. An empty list stands for any name.
+///
+/// If the file is started under the name of one of its programs, it runs this program. Otherwise its first argument
+/// names the program.
 const MULTI_CALL: [(&str, &[&str]); 7] = [
     ("busybox", &[]),
     ("toybox", &[]),

@@ -228,8 +228,8 @@ pub fn serves_a_guarded_port(name: &str) -> bool {
     rows.map(|row| row.strictness).any(|strictness| strictness != GuardStrictness::Soft)
 }
 
-/// Returns whether a program with this name has a guarded port of its own. A web server has none, because a web server
-/// on this port may be a proxy.
+/// Returns whether a program with this name has a guarded port of its own. A web server has none, because it may only
+/// be a proxy for the guarded service.
 pub fn owns_a_guarded_port(name: &str) -> bool {
     let rows = body(GUARDED).filter_map(Guarded::parse);
     let mut strict = rows.filter(|row| row.strictness == GuardStrictness::Anything);

@@ -53,8 +53,8 @@ pub(crate) fn destination(command: &CommandLine<'_>, port: u16) -> Option<RelayD
     })
 }
 
-/// Returns whether a relay accepts connections on `port`, but its command line does not show their destination. This
-/// can be a Unix socket or a service of this machine.
+/// Returns whether a relay accepts connections on `port`, but its command line does not show their destination. The
+/// destination can be a Unix socket or a service of this machine.
 pub(crate) fn has_unknown_destination(command: &CommandLine<'_>, port: u16) -> bool {
     let mut unknown = rows(command).into_iter().filter(|[_, protocol, ..]| *protocol == UNKNOWN);
     unknown.any(|[_, _, arguments, _]| command.matches(arguments)) && destination(command, port).is_none()

@@ -41,7 +41,7 @@ pub(super) fn of_registration(
         None if !used_on.is_empty() => StatusBasis::OtherProtocol,
         None if !named_by.is_empty() => StatusBasis::Evidence,
         None if row.reference.is_some_and(by_rfc) => StatusBasis::Standard,
-        // For this row, the assignee and the dates are unknown. That they are missing means nothing.
+        // The assignee and the dates of this row are unknown, not absent.
         None if row.since.is_some() => StatusBasis::Obscure,
         None if row.assignee.is_none() || untouched(row.registered.max(row.modified), date) => {
             StatusBasis::Untouched

@@ -7,7 +7,7 @@ use crate::model::interpreter::{InterpreterCommand, parse_command};
 /// Python servers that run the application in their arguments (`gunicorn superset.app:create_app()`).
 const APPLICATION_SERVERS: [&str; 7] =
     ["gunicorn", "uvicorn", "hypercorn", "daphne", "granian", "waitress-serve", "pserve"];
-/// Wrappers: scripts, modules and classes that run other code, which their arguments name.
+/// Wrappers: scripts, modules and classes that run other code. Their arguments name this code.
 const WRAPPERS: [&str; 11] = [
     "WrapperSimpleApp",
     "WrapperStartStopApp",

@@ -116,8 +116,8 @@ fn prepare(
                 Prepared { filter, registry, report, caller, matched, processes, places, dependents };
             return Ok(Ok(Box::new(prepared)));
         }
-        // The plan is checked before the processes are opened, because its error is clearer: it names the listener, and
-        // an error of `open` names only a pid.
+        // The plan is checked before the processes are opened. An error of the plan names the listener, but an error of
+        // `open` names only a pid.
         plan(&report, &matched, &caller)?;
         processes.open(owners)?;
     }

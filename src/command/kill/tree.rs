@@ -2,7 +2,7 @@
 //!
 //! - this program and its ancestors
 //! - processes that end together with an owner of a listener
-//! - descendants of an owner that continue to run
+//! - surviving descendants of an owner
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,15 +68,16 @@ fn may_not_signal(pid: Pid) -> bool {
 }
 
 /// Returns the processes that the plan shows in addition to the owners of the listeners:
-/// - descendants of the signalled processes, which continue to run
+///
+/// - surviving descendants of the processes that get a signal
 /// - processes that end with the unit, the container or the pid namespace
 pub(super) fn around(step: &KillStep<'_>, tree: &[TreeProcess], caller: &KillCaller) -> Around {
     let (children, with_group) = (children(step, tree, caller), with_group(step, tree, caller));
     Around { children, with_group, ..Around::default() }
 }
 
-/// Returns the descendants of the signalled processes that continue to run. They own no listener of the step, and do
-/// not end with a pid namespace. If the step sends no signal, the list is empty.
+/// Returns the processes that continue to run, although an ancestor gets a signal. They own no listener of the step,
+/// and do not end with a pid namespace. If the step sends no signal, the list is empty.
 fn children(step: &KillStep<'_>, tree: &[TreeProcess], caller: &KillCaller) -> Vec<(Pid, String)> {
     let HowToStop::Kill { pids, .. } = &step.how else { return Vec::new() };
     let ended = step.owners();

@@ -160,8 +160,8 @@ impl Live {
                     }
                 }
                 input => {
-                    // The rows are not made again after each letter of a filter, because such a key does not depend on
-                    // the rows.
+                    // Keys that only edit the filter do not need the rows. So the rows are not made again for each of
+                    // these keys.
                     if !matches!(input, Input::Key(Key::Char(_) | Key::Backspace)) {
                         self.apply_filter();
                     }

@@ -92,8 +92,8 @@ impl OnAppear {
 }
 
 /// Returns the text about a listener as an argument. It begins with the name of a process, which any user can choose. A
-/// program could take a name such as `-V` for an option, or `@x` for a file with arguments. Such a text gets the word
-/// `process` at its beginning.
+/// program could take a name such as `-V` for an option, or `@x` for a file with arguments. To prevent this, the word
+/// `process` is put before the name.
 fn text_argument(text: String) -> String {
     if text.starts_with(['-', '+', '@', '/']) { format!("process {text}") } else { text }
 }

@@ -126,8 +126,8 @@ pub(super) fn wait(
             WaitStatus::Blind => blind += 1,
         }
         let late = given_up.is_some_and(|end| end <= Instant::now());
-        // Only a wait for a free port gives up early: with hidden sockets, no port is certainly free. A wait for a
-        // listener continues, because a visible listener may still appear.
+        // Only a wait for a free port gives up early, because no port is certainly free while sockets are hidden. A
+        // wait for a listener continues, because a visible listener may still appear.
         let is_hopeless = args.until_free && blind == BLIND_LOOKS;
         if is_hopeless || (late && blind > 0) {
             return Ok(Exit::Incomplete);

@@ -295,8 +295,8 @@ fn dangers_have_their_shape() {
         assert!(arguments.iter().all(|text| is_expression(text)), "{service}: {arguments:?}");
         let can_be_certain = arguments.iter().any(|text| !text.starts_with(['!', '~']));
         assert!(gets.len() == 1 || gets.len() == 2 && can_be_certain, "{service}");
-        // A row needs a second sentence if arguments can switch the login off, because the sentence about a login is
-        // then wrong. The exception is vault: its token is well known, but still a login.
+        // If arguments can switch the login off, the sentence about a login can be wrong, so a second sentence is
+        // required. The exception is vault, whose token is well known, but still a login.
         let needs_both = can_be_certain && row["authentication"] == "password" && service != "vault-dev";
         assert!(!needs_both || gets.len() == 2, "{service}");
         let by_port = arguments.iter().any(|text| text.contains("{port}") && !text.starts_with('!'));

@@ -296,7 +296,7 @@ fn fits_every_terminal() {
     }
 }
 
-/// A long list can be scrolled. The selected row is always visible. It stays selected after a scan.
+/// A long list can be scrolled. The selected row is always visible, and stays selected after a scan.
 #[test]
 fn the_selected_row_stays_selected() {
     let mut many = empty();
