@@ -1,7 +1,7 @@
 //! Compares two snapshots: the changes, the transient sockets, and the listeners that cannot be compared.
 //!
-//! A socket is transient if it may belong to a client, because sockets of clients often exist only for seconds. It is a
-//! datagram socket on an ephemeral port, or a TCP socket on an ephemeral port that is bound but does not listen.
+//! A socket is transient if it may belong to a client, because clients often exist only for seconds. A transient socket
+//! is on an ephemeral port. It is a datagram socket, or a TCP socket that is bound but does not listen.
 //!
 //! Two differences are not reported as changes:
 //!
@@ -266,7 +266,7 @@ fn was_scanned(report: &Report, socket: &Socket) -> bool {
         || (socket.container.is_some() && report.entries.iter().any(|entry| container(&entry.socket)))
 }
 
-/// Returns the fingerprint with port 0. It stays the same if a program restarts on another port.
+/// Returns the fingerprint with port 0. This fingerprint stays the same if a program restarts on another port.
 fn fingerprint_without_port<'a>(reported: &ReportedChange<'a>) -> Fingerprint<'a> {
     let print = Fingerprint::of(reported.change.listener);
     Fingerprint { place: ListenerAddress { port: 0, ..print.place }, ..print }
@@ -281,11 +281,11 @@ fn was_port_picked_by_kernel(judged: &Entry) -> bool {
     judged.findings().iter().any(picked) || picked_from(judged).is_some()
 }
 
-/// Removes restarts from the changes. In a restart, a listener vanishes, and another with the same programs and user
+/// Removes restarts from the changes. In a restart, a listener vanishes, and a listener with the same programs and user
 /// appears. The programs chose neither port.
 ///
-/// A vanished and an appeared listener are removed as a pair. Transient sockets of one program are all removed, if at
-/// least one vanished and at least one appeared.
+/// The vanished listener and the appeared listener are removed as a pair. Transient sockets of one program are all
+/// removed, if at least one vanished and at least one appeared.
 fn drop_restarts(changes: &mut Vec<ReportedChange<'_>>) {
     let mut sides: BTreeMap<(bool, Fingerprint<'_>), [Vec<usize>; 2]> = BTreeMap::new();
     for (at, reported) in changes.iter().enumerate() {

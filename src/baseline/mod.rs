@@ -20,7 +20,8 @@ pub use self::compare::{Comparison, NotCompared, NotComparedReason, ReportedChan
 pub use self::findings::{add_to, since};
 pub use crate::findings::change::ChangeKind;
 
-/// A network namespace, identified by its container, or else by its name. Both stay the same after a restart.
+/// A network namespace, identified by its container, or else by its name. The container and the name stay the same
+/// after a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NetnsIdentity<'a> {
     /// The namespace in which portolan runs.
@@ -313,9 +314,9 @@ fn moved(was: Exposure, is: Exposure) -> Option<ChangeKind> {
 
 /// Removes from `old` and `new` the listeners that probably moved to another address, and returns them.
 ///
-/// Such a listener has a process that was not visible on at least one side, and the same service unit, control group
-/// and user on both sides. No other listener of the unit and the user appeared or vanished on the port. Sockets of one
-/// family are matched first.
+/// The process of such a listener was not visible in at least one snapshot. The service unit, the control group and the
+/// user are the same in both. No other listener of the unit and the user appeared or vanished on the port. Sockets of
+/// one family are matched first.
 fn probably_moved<'a>(
     old: &mut ByFingerprint<'a>,
     new: &mut ByFingerprint<'a>,
@@ -345,7 +346,8 @@ fn probably_moved<'a>(
 }
 
 /// Returns the network namespace, the unit, the control group and the user of a listener. `None` if one of them is not
-/// known, or if the unit is not a service. For example, a login session contains unrelated programs.
+/// known, or if the unit is not a service. For example, a login session is not a service, and contains unrelated
+/// programs.
 fn unit_service<'a>(
     print: &Fingerprint<'a>,
     entry: &'a Entry,
@@ -392,8 +394,8 @@ fn replaced<'a>(before: &[&'a Entry], after: &[&'a Entry], old: &ByFingerprint<'
     found.into_iter().filter_map(|(print, is)| Some((*old.get(&print)?, is))).collect()
 }
 
-/// Returns each program file that is no longer at its path. The fingerprint of the listener and the state of the file
-/// come with it.
+/// Returns the program files that are no longer at their paths. Each has the fingerprint of its listener, and the state
+/// of the file.
 fn missing_files<'a>(
     judged: &'a Entry,
 ) -> impl Iterator<Item = (Fingerprint<'a>, &'a str, &'static str)> + use<'a> {

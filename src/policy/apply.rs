@@ -38,7 +38,7 @@ pub(super) fn rules_on_host<'p>(
 
 pub(super) enum Decision<'p> {
     Allowed(&'p AllowRule),
-    /// A rule may allow the listener, but no rule certainly allows it. This is the first such rule.
+    /// A rule may allow the listener, but no rule certainly allows it. The value is the first rule that may allow it.
     Undecided(&'p AllowRule),
     Refused {
         /// The first rule that allowed the listener, certainly or possibly, before the rule expired.

@@ -206,8 +206,8 @@ fn service(judged: &Entry) -> Option<DraftService> {
     };
     let unit = shared(|process| process.unit.as_deref()).filter(|unit| stays(unit));
     let container = shared(|process| process.container.as_deref());
-    // Only root can choose the name of a system container, so a rule can rely on it. A name with a `/`
-    // (`user@1000.service/web`) is chosen by the user, so a rule cannot rely on it.
+    // Only root can choose the name of a system container, so a rule can rely on this name. A user can choose the name
+    // of the user's own container, which has a `/` (`user@1000.service/web`).
     let container_name =
         shared(Process::container_name).filter(|name| !name.contains('/') && !is_container_id(name));
     // A user may have chosen the root directory of the process. A rule for a path then matches only if the rule names
@@ -356,8 +356,8 @@ fn drafted(service: &DraftService, block: &PortBlock, places: &ServicePlaces, re
             DraftNamespace::Named(name) => named(name).into_iter().collect(),
         },
         accept: service.flags.iter().copied().filter(|flag| !questions_the_port(*flag)).collect(),
-        // If the kernel or the program picked the port of a datagram socket, it may belong to a client that exists only
-        // for a short time. So it is not required.
+        // A datagram socket whose port was picked by the kernel or by the program may belong to a client. Such a client
+        // often exists only for a short time, so the socket is not required.
         required: (!(given || picked) || !block.protocols.iter().any(|protocol| protocol.is_datagram()))
             && places_of(block, places).all(|place| place.accepts_traffic),
         ..AllowRule::default()

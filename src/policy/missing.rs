@@ -27,8 +27,7 @@ pub(super) fn missing_listeners<'r>(
     snapshot: &Snapshot,
 ) -> (Vec<AuditFinding<'r>>, Vec<Gap>) {
     let (mut findings, mut gaps) = (Vec::new(), Vec::new());
-    // A requirement is for a socket that serves clients. A socket that is bound but accepts no traffic does not meet
-    // it.
+    // A required listener must serve clients. A socket that is bound but accepts no traffic serves none.
     let judged: Vec<&Entry> = listeners.iter().filter(|entry| entry.socket.state.accepts_traffic()).collect();
     for RuleOnHost { rule, on_host, .. } in rules.iter().filter(|r| r.rule.required && !r.is_expired) {
         let (met, perhaps) = met_requirements(rule, &judged, snapshot);

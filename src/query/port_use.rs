@@ -1,8 +1,8 @@
 //! Finds the sockets that prevent a program from binding a port.
 //!
 //! The rules are those of Linux for a plain `bind(2)` (`inet_rcv_saddr_equal`, net/ipv4/inet_connection_sock.c). A
-//! server that sets `SO_REUSEADDR` can sometimes bind the port all the same. Whether it can depends on an option of the
-//! other socket, and the kernel does not show this option.
+//! server that sets `SO_REUSEADDR` can sometimes bind a port that counts as taken here. This depends on an option of
+//! the other socket, but the kernel does not show this option.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -90,8 +90,8 @@ fn overlaps(socket: &Socket, wanted: BindAddress) -> bool {
             let own = unmapped(own);
             IpAddr::V4(wanted) == own || wanted.is_unspecified() || own.is_unspecified()
         }
-        // If an IPv6 socket on the port also accepts IPv4, the kernel refuses to bind 0.0.0.0, whatever the address of
-        // the IPv6 socket is.
+        // If an IPv6 socket on the port also accepts IPv4, the kernel refuses to bind 0.0.0.0. The address of the IPv6
+        // socket does not matter.
         (IpAddr::V4(wanted), _) => serves_ipv4 && (own.is_unspecified() || wanted.is_unspecified()),
         (IpAddr::V6(_), IpAddr::V4(_)) => false,
         (wanted, own) => own == wanted || own.is_unspecified(),

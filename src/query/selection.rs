@@ -303,7 +303,7 @@ impl Selection {
         unmatched.map(|(_, target)| target)
     }
 
-    /// Returns the port if the user gave a single port and no filter.
+    /// Returns the port if the user gave a single port as the only target, and no filter.
     pub(crate) fn only_port(&self) -> Option<u16> {
         let [Target { kind: TargetKind::Ports(ports), protocol: None, .. }] = &self.targets[..] else {
             return None;

@@ -205,8 +205,8 @@ fn is_bound_to(subject: &Subject<'_>, network: Network) -> Answer {
     Answer::of_known(subject.address(), |address| network.contains(unmapped(address)))
 }
 
-/// Returns whether a socket on one of these ports receives traffic for the network: it is bound to an address of the
-/// network, or to the wildcard address. If `ports` is empty, every port counts.
+/// Returns whether a socket on one of these ports receives traffic for the network. Such a socket is bound to an
+/// address of the network, or to the wildcard address. If `ports` is empty, every port counts.
 fn reaches(subject: &Subject<'_>, network: Network, ports: &[PortRange]) -> Answer {
     let Some(address) = subject.address().map(unmapped) else { return Answer::Unknown };
     let bound = is_bound_to(subject, network);
@@ -308,7 +308,7 @@ impl Name {
     }
 
     /// Returns whether a socket with a hidden process probably belongs to the program or product with this name. The
-    /// evidence is the system service of the socket, or the product that a listing shows for it.
+    /// evidence is the system service of the socket, or the product that a listing shows for the socket.
     fn is_likely(&self, subject: &Subject<'_>) -> bool {
         let Subject::Entry(entry) = subject else { return false };
         if entry.socket.owner != Owner::Hidden || !entry.socket.state.holds_port() {

@@ -54,7 +54,7 @@ fn an_executable_is_more_than_its_path() {
             assert_eq!(allows(&format!("executable = \"{pattern}\"")), allowed, "{name}: {pattern}");
         }
     }
-    // Any user can start a process in a root directory of their own, where the user chooses the file at every path.
+    // Any user can start a process in a root directory of their own. In it, the user chooses the file at every path.
     // Only root makes containers and system services.
     for (name, container, unit, allowed) in [
         ("of a session", None, Some("session-4.scope"), false),
@@ -140,7 +140,7 @@ fn a_draft_allows_no_impostor_on_loopback() {
     }
 }
 
-/// rpc.statd binds another privileged port at each start. The draft allows all of them.
+/// rpc.statd binds another privileged port at each start. The draft allows all ports that it may bind.
 #[test]
 fn a_draft_allows_the_ports_that_a_program_picks_at_each_start() {
     let snapshot = one("udp/127.0.0.1:745", "statd", &[(10, "/usr/sbin/rpc.statd", "statd")]);

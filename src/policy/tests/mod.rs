@@ -199,7 +199,8 @@ fn conditions_without_evidence_are_undecided() {
             assert_eq!(allows(conditions, &unseen), allowed, "{owner:?} {conditions}");
         }
     }
-    // The file of the first process could not be read. In the second case, only one of two processes could be read.
+    // In the first case, the file of a process could not be read. In the second case, only one of two processes could
+    // be read.
     let unread = one("tcp/0.0.0.0:80", "root", &[(10, "", "root")]);
     assert_eq!(allows("executable = \"/usr/sbin/nginx\"", &unread), None);
     let mut half = one("tcp/0.0.0.0:80", "root", &[NGINX, WORKER]);
