@@ -172,7 +172,8 @@ pub struct Sniffer {
     pub receives: String,
     /// The device that the socket is bound to; `None` for every device.
     pub device: Option<Device>,
-    /// The devices that the socket has set to promiscuous mode. They then receive packets for other machines too.
+    /// The devices that the socket has set to promiscuous mode. These devices then receive packets for other machines
+    /// too.
     pub promiscuous: Vec<Device>,
     /// The technique of MITRE ATT&CK. `None` if the known purpose of the program is not to read traffic.
     pub attack: Option<&'static str>,

@@ -92,7 +92,7 @@ impl Report {
         self.entries.iter_mut().for_each(Entry::remove_command_lines);
     }
 
-    /// Replaces processes by processes that were read again after the scan, matched by pid. The findings do not change.
+    /// Replaces each process by the process in `read` that has the same pid. The findings do not change.
     pub fn complete_processes(&mut self, read: &[Process]) {
         self.change_processes(|one| read.iter().find(|read| read.pid == one.pid).cloned());
     }

@@ -228,7 +228,7 @@ pub(super) fn is_worker_of(
 }
 
 /// Returns whether two program files belong to the same suite. This is so in two cases:
-/// - Both files are in one directory, which is not a common directory.
+/// - Both files are in one directory, but not in a directory of many packages, such as `/usr/bin`.
 /// - The worker's file is below a directory with the name of the master.
 fn are_of_one_suite(master: &str, worker: &str) -> bool {
     let Some(((directory, name), (its_directory, _))) = master.rsplit_once('/').zip(worker.rsplit_once('/'))

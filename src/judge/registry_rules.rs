@@ -156,7 +156,7 @@ fn listeners_get_odd(snapshot: &Snapshot, protocol: Protocol, range: PortRange) 
 }
 
 /// Returns whether `bind` to port 0 can give every port of the range, odd or even. Linux starts at a random port for
-/// these protocols (`udp_lib_get_port`, `sctp_get_port_local`).
+/// UDP, UDP-Lite and SCTP (`udp_lib_get_port`, `sctp_get_port_local`).
 fn gives_every_port(snapshot: &Snapshot, protocol: Protocol) -> bool {
     snapshot.host.os == "linux" && (protocol.is_datagram() || protocol == Protocol::Sctp)
 }

@@ -34,7 +34,7 @@ const SYSTEM_DIRECTORIES: [&str; 12] = [
     r"C:\Program Files",
 ];
 
-/// Returns whether only root can replace the program file, by its origin or else by its path.
+/// Returns whether only root can replace the program file. Its origin decides or, if this is not known, its path.
 fn is_system_file(process: &Process) -> bool {
     match (&process.origin, &process.exe) {
         (Some(origin), _) => matches!(origin.kind, OriginKind::Package | OriginKind::System),

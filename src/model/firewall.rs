@@ -101,7 +101,8 @@ pub struct LocalRoute {
     pub first: IpAddr,
     /// The last address.
     pub last: IpAddr,
-    /// Whether the route may apply only to some packets, for example because a routing rule selects its table.
+    /// Whether the route may apply only to some packets. For example, a routing rule decides which packets use the
+    /// table of the route.
     pub uncertain: bool,
 }
 

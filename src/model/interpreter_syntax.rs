@@ -97,7 +97,7 @@ pub(super) fn syntax_of(name: &str) -> Option<&'static Syntax> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Argument<'c> {
-    /// A known option. If its value is in the same argument (`--option=value`), the value follows.
+    /// A known option. The second field has its value, if both are in one argument (`--option=value`).
     Option(&'static str, Option<&'c str>),
     /// Any other option. The option contains no code, and the next argument is not its value.
     Flag,

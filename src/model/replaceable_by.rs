@@ -16,7 +16,7 @@ pub enum ReplaceableBy {
     Unknown,
     /// A user who is not root.
     User,
-    /// Any user. This includes a running file without a path, if the creator of the file is not known.
+    /// Any user. This includes a running file that is no longer on disk, if its creator is not known.
     Anyone,
 }
 

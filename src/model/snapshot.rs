@@ -200,12 +200,13 @@ pub struct Host {
     /// The part of the machine that portolan sees; `None` if this is not known.
     #[serde(default)]
     pub scope: Option<HostScope>,
-    /// The ports that this kernel gives to outgoing connections, except the ports in `reserved`, in ascending order.
+    /// The ranges of ports that this kernel gives to outgoing connections, in ascending order. The kernel does not give
+    /// out the ports in `reserved`.
     pub ephemeral: Vec<PortRange>,
     /// The ports in `ephemeral` that the kernel never hands out (Linux: `ip_local_reserved_ports`), in ascending
     /// order.
     pub reserved: Vec<PortRange>,
-    /// The source of the range: a setting that was read, or the system's documented default.
+    /// The source of `ephemeral`: a setting that was read, or the system's documented default.
     pub ephemeral_source: String,
     /// The range of each protocol and family, if the system has separate ranges (Windows); empty elsewhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

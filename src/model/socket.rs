@@ -131,7 +131,7 @@ pub enum Owner {
     Held(#[serde(deserialize_with = "rising")] Arc<Vec<Pid>>),
     /// A process may own the socket, but not every process could be read.
     Hidden,
-    /// A kernel service owns the socket: no process owns it, and there is evidence that the service runs.
+    /// A kernel service owns the socket. No process owns it, and there is evidence that the kernel service runs.
     Kernel,
     /// Every process was read, and no process owns the socket. No kernel service explains the socket.
     Unaccounted,

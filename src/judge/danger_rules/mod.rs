@@ -222,8 +222,8 @@ const REDIS: [&str; 2] = ["redis", "valkey"];
 const KUBELET: &str = "kubelet-file";
 const KUBELET_OPEN: &str = "kubelet-anyone";
 const SSH_EMPTY_PASSWORDS: &str = "ssh-empty-passwords";
-/// The row about a Kafka broker with a file of passwords on its command line. Each of its listeners may still admit
-/// everyone.
+/// The row about a Kafka broker with a file of passwords on its command line. Each listener of the broker may still
+/// admit everyone.
 const KAFKA_SASL: &str = "kafka-sasl";
 /// The rows about dockerd in the table of dangerous services: without TLS, with TLS, and with unknown settings.
 const DOCKER: [&str; 3] = ["docker-api", "docker-api-tls", "docker-api-unknown"];
@@ -299,8 +299,8 @@ fn changed_configuration(danger: &Danger, process: &IdentifiedProcess<'_>) -> Op
     process.process.configuration.as_ref().filter(|_| could_decide)?.changed.clone()
 }
 
-/// Returns the presumed danger of the service behind a published port. The port of the service decides or, if it shows
-/// no danger, the published port.
+/// Returns the presumed danger of the service behind a published port. The port of the service decides or, if this port
+/// shows no danger, the published port.
 fn behind_published_port(port: u16, behind: Option<Peer>, protocol: Protocol) -> Option<Danger> {
     let by_port = |port| dangers::behind_published_port(port, protocol);
     behind.and_then(|to| by_port(to.port)).or_else(|| by_port(port))
