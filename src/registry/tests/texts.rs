@@ -73,6 +73,13 @@ fn no_text_is_a_note_on_the_research() {
     assert_eq!(notes("ended in 2012 (https://blog.example/no-page)"), [""; 0]);
 }
 
+/// A text that was cut (`as for lo...`) cannot be understood.
+#[test]
+fn no_text_is_cut() {
+    let cut: Vec<_> = texts().into_iter().filter(|(_, text)| text.contains("...")).collect();
+    assert!(cut.is_empty(), "{cut:#?}");
+}
+
 #[test]
 fn sentences_are_short() {
     let words = |sentence: &str| sentence.split_whitespace().filter(|word| !word.contains("://")).count();
