@@ -29,6 +29,7 @@ pub const SCENES: &[Scene] = &[
     ("too_many_files_of_code_are_a_gap", too_many_files_of_code),
     ("an_io_uring_without_a_descriptor_is_a_gap", ring_without_a_descriptor),
     ("an_audit_without_bpf_says_what_it_cannot_find", without_bpf),
+    ("an_audit_without_sys_says_what_to_mount", without_sys),
     ("a_thread_that_waits_on_a_closed_descriptor_is_a_gap", waits_on_a_closed_descriptor),
     ("audit_in_a_container_is_incomplete_unless_accepted", in_a_container),
     ("audit_in_a_network_namespace_is_incomplete_unless_accepted", in_a_network_namespace),
@@ -142,6 +143,20 @@ fn without_bpf(lab: &Lab) -> Outcome {
         let report: Value = serde_json::from_slice(&output.stdout)?;
         same!(report["gaps"].to_string().contains("io_uring"), false, "{report:#}");
         same!(output.status.code(), Some(0));
+    }
+    Ok(())
+}
+
+/// Without `/sys`, the kernel's types are not visible, so no BPF program can be made.
+fn without_sys(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    mount(Some("none"), Path::new("/sys"), Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
+    let setting = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
+    if setting.is_ok_and(|text| text.trim() != "2") {
+        let output = lab.portolan(["audit", "-o", "json"]).output()?;
+        let report: Value = serde_json::from_slice(&output.stdout)?;
+        gap(&report, "owners", "this needs /sys, which is not mounted")?;
+        same!(output.status.code(), Some(3));
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! that have mapped their io_uring are found, and a gap reports this.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -184,6 +185,9 @@ pub(super) fn unsearched(walk: &Walk, bpf: bool) -> Option<Gap> {
         (false, _) => ("--no-bpf was given", Some("run without --no-bpf")),
         (true, false) => {
             ("this needs CAP_BPF and CAP_PERFMON", Some("run as root, with CAP_BPF and CAP_PERFMON"))
+        }
+        (true, true) if !Path::new("/sys/kernel").is_dir() => {
+            ("this needs /sys, which is not mounted", Some("mount -t sysfs sysfs /sys"))
         }
         (true, true) => (
             "the kernel did not run it",
