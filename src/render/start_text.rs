@@ -183,7 +183,7 @@ pub(super) fn how_to_stop(how: &HowToStop<'_>, os: &str) -> String {
 /// is not of nftables, and for a name with a character that a shell would interpret.
 fn delete_rule(rule: &str) -> Option<String> {
     let (chain, rest) = rule.strip_prefix("nft rule ")?.split_once(", handle ")?;
-    let handle: u64 = rest.split(' ').next()?.parse().ok()?;
+    let handle: u64 = rest.split([':', ' ']).next()?.parse().ok()?;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./ ".contains(c);
     let is_chain = chain.split(' ').count() == 3 && chain.chars().all(is_plain);
     is_chain.then(|| format!("nft delete rule {chain} handle {handle}"))

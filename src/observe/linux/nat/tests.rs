@@ -135,7 +135,7 @@ fn rules_of_nft() {
             "Prerouting tcp any [31..=31] -> Some(10.0.0.8) Some(32)",
         ]
     );
-    assert_eq!(unclear, ["nft rule inet t c, handle 22"]);
+    assert_eq!(unclear, ["nft rule inet t c, handle 22: tcp dport 33 meta nfproto ipv4 …"]);
 }
 
 #[test]

@@ -75,13 +75,12 @@ pub(super) fn read<'d>(expressions: &'d [u8], table: &mut Table<'d, '_>) -> Opti
     Some(ReadRule { comment, target, matches, ..found })
 }
 
-/// Returns whether a list of expressions contains matches or targets of iptables.
-pub(super) fn has_xt(expressions: &[u8]) -> bool {
-    let is_xt = |expression: Option<(u16, &[u8])>| {
+/// Returns whether a list of expressions contains one of these kinds.
+pub(super) fn has(expressions: &[u8], kinds: &[&[u8]]) -> bool {
+    each(expressions).any(|expression| {
         let kind = expression.and_then(|(_, expression)| name(attributes::<2>(expression)?[1]));
-        matches!(kind, Some(b"match" | b"target"))
-    };
-    each(expressions).any(is_xt)
+        kind.is_some_and(|kind| kinds.contains(&kind))
+    })
 }
 
 impl<'d> Reader<'d, '_, '_> {

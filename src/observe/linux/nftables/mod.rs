@@ -10,6 +10,7 @@ mod conditions;
 mod expressions;
 mod fields;
 mod kernel;
+mod nft_words;
 mod reader;
 mod registers;
 mod sets;
@@ -22,7 +23,6 @@ mod xt;
 use std::collections::HashMap;
 
 use self::attributes::{attributes, each, name, number, number_or_zero, text};
-use self::expressions::has_xt;
 pub(super) use self::fields::Links;
 pub(super) use self::kernel::{Unread, list};
 use self::reader::Table;
@@ -217,7 +217,9 @@ fn add_rule<'d>(
         sets: &mut table.sets,
         links,
     };
-    let mut read = expressions::read(expressions.unwrap_or_default(), &mut reader)?;
+    let expressions = expressions.unwrap_or_default();
+    let mut read = expressions::read(expressions, &mut reader)?;
+    let rejects = expressions::has(expressions, &[b"reject"]);
     let Some(place) = table.by_name.get(chain).and_then(|at| table.chains.get_mut(*at)) else {
         return Some(());
     };
@@ -230,13 +232,19 @@ fn add_rule<'d>(
         }
         false => {
             let handle = u64::from_be_bytes(handle?.try_into().ok()?);
-            let comment = comment.map(|comment| format!(" ({comment})")).unwrap_or_default();
+            let words = nft_words::rule(&rules, rejects, comment.as_deref());
+            let words = if words.is_empty() { words } else { format!(": {words}") };
             let (family, table) = (family_name(family), text(table_name));
-            format!("nft rule {family} {table} {}, handle {handle}{comment}", place.name)
+            format!("nft rule {family} {table} {}, handle {handle}{words}", place.name)
         }
     };
     place.rules.extend(rules.into_iter().map(|rule| FilterRule { text: text.clone(), ..rule }));
     Some(())
+}
+
+/// Returns whether a list of expressions contains matches or targets of iptables.
+fn has_xt(expressions: &[u8]) -> bool {
+    expressions::has(expressions, &[b"match", b"target"])
 }
 
 /// Returns the comment that nft stores in the data of a rule. The data are entries with type, length and value.

@@ -208,6 +208,32 @@ fn rules_of_iptables_in_words() {
     }
 }
 
+/// The text is that of `nft list ruleset`, except for the parts that are not evaluated.
+#[test]
+fn rules_of_nft_in_words() {
+    let read = |bytes: &[u8]| -> Vec<String> {
+        let tables = parse(bytes, &Links::new()).unwrap();
+        let rules = tables.iter().flat_map(|table| &table.chains).flat_map(|chain| &chain.rules);
+        rules.map(|rule| rule.text.split_once(", handle ").unwrap().1.to_owned()).collect()
+    };
+    let firewalld = include_bytes!("../../../../tests/captures/firewalls/firewalld.json.netlink");
+    let plain = include_bytes!("../../../../tests/captures/firewalls/plain.nft.netlink");
+    let texts = [read(firewalld), read(plain)].concat();
+    for wanted in [
+        "108: iifname \"wg0\" goto mangle_PRE_trusted",
+        "126: ct state invalid drop",
+        "128: reject",
+        "164: ip saddr 10.0.0.0/8 tcp dport 5432 accept",
+        "7: ip saddr @admins accept",
+        "10: ct state vmap { … }",
+        "15: tcp dport 22 ct state new … accept",
+        "16: tcp dport vmap @services",
+        "18: udp dport { 53, 5000-5010 } accept",
+    ] {
+        assert!(texts.iter().any(|text| text == wanted), "{wanted}: {texts:#?}");
+    }
+}
+
 #[test]
 fn bytes_that_are_cut() {
     let list = include_bytes!("../../../../tests/captures/firewalls/translation.nft.netlink");
