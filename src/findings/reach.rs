@@ -254,11 +254,15 @@ impl Relay {
     }
 }
 
+/// The maximum number of interfaces, and of addresses, in one group of clients.
+const FEW_PLACES: usize = 4;
+
 /// Returns the clients that the firewall lets in: `the firewall lets in only 10.0.0.0/8 (nft rule …)`. `None` if
 /// there are no rules, or if only root may read the rules.
 pub fn firewall(reach: &Reach) -> Option<String> {
     if reach.kind == ReachKind::Machine {
-        return Some(format!("only {} can connect", reach.from.join(", ")));
+        let from: Vec<String> = reach.from.iter().map(|client| shortened(client)).collect();
+        return Some(format!("only {} can connect", from.join(", ")));
     }
     let rule = reach.rule.as_deref()?;
     Some(match reach.kind {
@@ -271,12 +275,24 @@ pub fn firewall(reach: &Reach) -> Option<String> {
 
 /// Returns the first clients that the firewall lets in: `only 10.0.0.0/8 and 192.0.2.7`, or `anyone on eth1`.
 pub fn clients(reach: &Reach) -> String {
-    let named: Vec<&str> = reach.from.iter().take(FEW).map(String::as_str).collect();
+    let named: Vec<String> = reach.from.iter().take(FEW).map(|client| shortened(client)).collect();
     let only = if reach.from.iter().any(|client| client.starts_with("any")) { "" } else { "only " };
     match reach.from.len() - named.len() + reach.more {
         0 => format!("{only}{}", named.join(", ")),
         more => format!("{only}{} and {more} more", named.join(", ")),
     }
+}
+
+/// Returns a text of [`Reach::from`] with only the first interfaces and addresses: `anyone on docker0 and 9 more`.
+fn shortened(client: &str) -> String {
+    let few = |names: &str| {
+        let all: Vec<&str> = names.split(", ").collect();
+        match all.len().saturating_sub(FEW_PLACES) {
+            0 => names.to_owned(),
+            more => format!("{} and {more} more", all[..FEW_PLACES].join(", ")),
+        }
+    };
+    client.split(" to ").map(few).collect::<Vec<_>>().join(" to ")
 }
 
 /// Returns whether a sentence already contains a condition. If so, no second condition is added.

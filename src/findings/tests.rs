@@ -313,6 +313,12 @@ fn whom_the_firewall_lets_in() {
             2,
             "the firewall lets in only 1.1.1.1, 2.2.2.2, 3.3.3.3, 4.4.4.4 and 3 more (rule)",
         ),
+        (
+            ReachKind::Limited,
+            &["anyone on eth1, docker0, br-1, br-2, br-3, br-4 to ::1"],
+            0,
+            "the firewall lets in anyone on eth1, docker0, br-1, br-2 and 2 more to ::1 (rule)",
+        ),
         (ReachKind::Unknown, &[], 0, "it is not known which clients the firewall lets in (rule)"),
     ] {
         assert_eq!(text(kind, from, more, Some("rule")).as_deref(), Some(wanted));

@@ -86,6 +86,26 @@ impl Reach {
         Reach { kind: ReachKind::Machine, from, ..Reach::open() }
     }
 
+    /// Returns the clients of [`Self::from`] with one interface and one address in each text: `anyone on eth0` and
+    /// `anyone on eth1` for `anyone on eth0, eth1`. The name of an interface contains no space.
+    #[must_use]
+    pub fn one_place_each(&self) -> Vec<String> {
+        let places = |text: &str| text.split(", ").map(str::to_owned).collect::<Vec<_>>();
+        let mut found = Vec::new();
+        for text in &self.from {
+            let (text, to) = text.split_once(" to ").map_or((&**text, None), |(text, to)| (text, Some(to)));
+            let (who, on) = text.split_once(" on ").map_or((text, None), |(who, on)| (who, Some(on)));
+            let on = on.map_or_else(|| vec![String::new()], places);
+            for on in on.iter().map(|on| if on.is_empty() { String::new() } else { format!(" on {on}") }) {
+                match to {
+                    None => found.push(format!("{who}{on}")),
+                    Some(to) => found.extend(places(to).iter().map(|to| format!("{who}{on} to {to}"))),
+                }
+            }
+        }
+        found
+    }
+
     /// Returns whether only root may read the rules.
     #[must_use]
     pub fn is_refused(&self) -> bool {
@@ -106,5 +126,26 @@ impl Reach {
     #[must_use]
     pub fn unknown(why: &str) -> Self {
         Reach { kind: ReachKind::Unknown, rule: Some(why.to_owned()), ..Reach::open() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_interface_and_one_address_in_each_text() {
+        for (from, wanted) in [
+            ("10.0.0.0/8 but 10.9.0.1, 10.9.0.2", &["10.0.0.0/8 but 10.9.0.1, 10.9.0.2"][..]),
+            ("anyone on eth1, docker0", &["anyone on eth1", "anyone on docker0"]),
+            ("anyone to 10.0.0.1, ::1", &["anyone to 10.0.0.1", "anyone to ::1"]),
+            (
+                "anyone but 9.9.9.9 on a, b to ::1",
+                &["anyone but 9.9.9.9 on a to ::1", "anyone but 9.9.9.9 on b to ::1"],
+            ),
+        ] {
+            let reach = Reach { from: vec![from.to_owned()], ..Reach::open() };
+            assert_eq!(reach.one_place_each(), wanted);
+        }
     }
 }

@@ -346,7 +346,7 @@ pub(super) fn reach(entry: &Entry, _: CellFormat) -> Field {
 }
 
 pub(super) fn reach_from(entry: &Entry, _: CellFormat) -> Field {
-    Field::list(entry.reach().into_iter().flat_map(|reach| &reach.from).cloned())
+    Field::list(entry.reach().into_iter().flat_map(Reach::one_place_each))
 }
 
 pub(super) fn reach_rule(entry: &Entry, _: CellFormat) -> Field {

@@ -16,8 +16,8 @@ use crate::join::Entry;
 use crate::judge::{Explained, Query, Report};
 use crate::model::{
     Assignment, CommonService, Device, EphemeralHere, Event, EvidenceSource, GuardedService, KnownProgram,
-    NearbyRegistrations, Pid, PortAnswer, PortVerdict, Protocol, RegistryRange, Severity, Snapshot, State,
-    Status, StatusBasis,
+    NearbyRegistrations, Pid, PortAnswer, PortVerdict, Protocol, Reach, RegistryRange, Severity, Snapshot,
+    State, Status, StatusBasis,
 };
 
 use super::head::{DocumentHeader, HostLine, LineHeader};
@@ -175,7 +175,7 @@ impl Serialize for Entry {
         fields.serialize_entry("service", &self.service())?;
         fields.serialize_entry("forwards_to", &self.forward_target().map(Forwarding::new))?;
         fields.serialize_entry("reach", &reach.map(|reach| reach.kind))?;
-        fields.serialize_entry("reach_from", &limited.map(|reach| &reach.from))?;
+        fields.serialize_entry("reach_from", &limited.map(Reach::one_place_each))?;
         // The number of clients that `reach_from` leaves out.
         fields.serialize_entry("reach_more", &limited.map(|reach| reach.more))?;
         fields.serialize_entry("reach_rule", &reach.and_then(|reach| reach.rule.as_deref()))?;

@@ -14,7 +14,7 @@ use crate::model::{AllClients, Family, Firewall, Network, Reach, ReachKind};
 
 /// The maximum number of groups of clients in an answer. Machine-readable formats have the same limit.
 const MOST: usize = 32;
-/// The maximum number of names in one entry.
+/// The maximum number of excluded networks in one entry.
 const FEW: usize = 4;
 
 pub(super) struct ClassResult<'f> {
@@ -294,11 +294,11 @@ fn places(here: &[&Class], all: &[&Class], classes: &Classes, firewall: &Firewal
         let mut text = String::new();
         if on.len() < groups(all).len() {
             let names: Vec<&str> = on.iter().flat_map(|group| classes.names(*group, firewall)).collect();
-            text += &format!(" on {}", few(&names));
+            text += &format!(" on {}", names.join(", "));
         }
         if let Some(to) = to {
             let to: Vec<&str> = to.iter().map(String::as_str).collect();
-            text += &format!(" to {}", few(&to));
+            text += &format!(" to {}", to.join(", "));
         }
         text
     };
@@ -325,13 +325,6 @@ fn name(address: IpAddr, firewall: &Firewall) -> String {
     match network.and_then(|route| Network::spanning(route.first, route.last)) {
         Some(network) if network.address().is_none() => format!("addresses in {network}"),
         _ => address.to_string(),
-    }
-}
-
-fn few(names: &[&str]) -> String {
-    match names.len().saturating_sub(FEW) {
-        0 => names.join(", "),
-        more => format!("{} and {more} more", names[..FEW].join(", ")),
     }
 }
 
