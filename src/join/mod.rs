@@ -104,10 +104,11 @@ impl Entry {
         if !self.socket.state.holds_port() {
             return None;
         }
-        let PortVerdict { basis, assignments, .. } = &*self.verdict;
+        let PortVerdict { basis, assignments, known_use, is_shared, .. } = &*self.verdict;
         let name = assignments.iter().find(|assignment| !assignment.named_by.is_empty()).map(|a| a.service);
         if *basis == StatusBasis::Evidence {
-            return Some(ListenerService { name, product: None, by: ServiceBy::Port });
+            let product = known_use.first().copied().filter(|_| *is_shared);
+            return Some(ListenerService { name, product, by: ServiceBy::Port });
         }
         let product = self.verdict.use_instead()?;
         Some(ListenerService { name: None, product: Some(product), by: ServiceBy::Port })

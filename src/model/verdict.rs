@@ -216,6 +216,9 @@ pub struct PortVerdict {
     pub assignments: Vec<Assignment>,
     /// The known uses of the port, without duplicate texts.
     pub known_use: Vec<&'static str>,
+    /// Whether something else than the registered service commonly uses the port too. [`Self::known_use`] then begins
+    /// with the most common use.
+    pub is_shared: bool,
     /// The packaged sources ([`EvidenceSource::PACKAGED`]) that list another service for the port, in ascending order.
     pub named_otherwise_by: Vec<EvidenceSource>,
     /// The sources in `named_otherwise_by` that agree on one other name. There are none, or at least two.

@@ -200,6 +200,7 @@ impl Registry {
             basis,
             assignments,
             known_use,
+            is_shared: known.iter().any(|known| known.relation == Relation::Both),
             named_otherwise_by,
             agreeing,
             remark,

@@ -39,6 +39,12 @@ fn service_is_what_runs() {
             "xyzzy",
             "(Node.js, React and Rails development servers, Grafana, Gitea)",
         ),
+        (
+            "another use next to the registered one",
+            "tcp/127.0.0.1:9100",
+            "xyzzy",
+            "(node_exporter of Prometheus, JetDirect printing)",
+        ),
         ("a dead registration", "tcp/0.0.0.0:3416", "xyzzy", "IANA: commandport"),
         ("a registration without evidence", "tcp/0.0.0.0:2024", "xyzzy", "IANA: xinuexpansion4"),
         ("nothing registered", "tcp/0.0.0.0:4", "xyzzy", ""),
