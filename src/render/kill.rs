@@ -9,7 +9,7 @@ use super::start_text::{how_to_stop, how_to_stop_with};
 use super::{Emphasis, Style, process_name, sanitize};
 use crate::findings::text::first_of;
 use crate::judge::{HowToStop, KillRefusal, KillStep, Listener, Report};
-use crate::model::{Owner, Pid, Process, Protocol, Rights, short_container};
+use crate::model::{Owner, Pid, Process, Protocol, Rights};
 
 /// The maximum number of listeners, and of processes, that a line names.
 const FEW: usize = 6;
@@ -45,7 +45,7 @@ pub fn step(
     let also: Vec<String> = step.others.iter().map(named).collect();
     let (children, with_group) = (with_pids(&around.children), with_pids(&around.with_group));
     let mut add = |label: &str, text: String| lines.extend(labelled(label, &text, style));
-    add(run, how_to_stop(&step.how, OS));
+    add(run, command(&step.how));
     if let HowToStop::Units(units) = &step.how
         && let Some(socket) = units.iter().find(|unit| unit.ends_with(".socket"))
     {
@@ -57,17 +57,6 @@ pub fn step(
             _ => format!("{socket} is stopped too, because systemd would start the service again"),
         };
         add("", why);
-    }
-    if let HowToStop::Container { name, id, .. } = &step.how
-        && name != id
-    {
-        let id = short_container(id);
-        add(
-            "",
-            format!(
-                "the command uses the full ID {id}..., because another container could take over the name"
-            ),
-        );
     }
     if !also.is_empty() {
         add("Ends too", first_of(&also, FEW));
@@ -95,6 +84,17 @@ pub fn step(
         lines.extend(warning.iter().map(|line| style.paint(Emphasis::Critical, line)));
     }
     lines.iter().try_for_each(|line| writeln!(w, "{line}"))
+}
+
+/// Returns the command of a step. A container is stopped by its ID, because another container can get its name.
+fn command(how: &HowToStop<'_>) -> String {
+    match *how {
+        HowToStop::Container { manager, name, id } if name != id && !name.contains('/') => {
+            let by_id = how_to_stop(&HowToStop::Container { manager, name: id, id }, OS);
+            format!("{by_id}   (container {}, by its full ID)", sanitize(name))
+        }
+        _ => how_to_stop(how, OS),
+    }
 }
 
 fn with_pids(processes: &[(Pid, String)]) -> Vec<String> {

@@ -166,7 +166,9 @@ fn container(lab: &Lab) -> Outcome {
     let mut outside = Server::start(&sleep(), vec![tcp("127.0.0.1:8742")?])?;
     let (code, out, err) = kill(lab, &["8740", "--dry-run"])?;
     same!(code, Some(0), "{out}{err}");
-    same!(out.contains("Would run   docker stop shop-web\n"), true, "{out}");
+    let by_id =
+        format!("Would run   docker stop {}   (container shop-web, by its full ID)\n", &groups.id[..12]);
+    same!(out.contains(&by_id), true, "{out}");
     same!(out.contains(&format!("Ends too    sleep (pid {second}) in the container\n")), true, "{out}");
     same!((calls(), lives(first), lives(second)), (String::new(), true, true));
     let (code, out, err) = kill(lab, &["8740", "--yes"])?;

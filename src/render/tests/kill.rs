@@ -111,6 +111,25 @@ tcp 0.0.0.0:8080  web
     );
 }
 
+/// `kill` shows the ID that it passes to docker, because another container can get the name.
+#[test]
+fn a_container_is_stopped_by_its_id() {
+    let id = "4f1c0b7d9e6a".to_owned() + &"0".repeat(52);
+    let details = Container {
+        id: id.clone(),
+        name: Some("shop-web".to_owned()),
+        manager: "docker".to_owned(),
+        ..Container::default()
+    };
+    let server =
+        Process { container: Some(id), container_details: Some(Arc::new(details)), ..process(35, "server") };
+    let shown = shown(&of(vec![socket("tcp/0.0.0.0:80", held(&[35]))], vec![server]), &root());
+    assert!(
+        shown.contains("\n  y will run  docker stop 4f1c0b7d9e6a   (container shop-web, by its full ID)\n"),
+        "{shown}"
+    );
+}
+
 /// No client has connected yet, so only systemd owns the socket.
 #[test]
 fn a_socket_unit_alone() {
