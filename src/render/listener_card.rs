@@ -16,8 +16,8 @@ use crate::findings::text::{list, plural};
 use crate::findings::{FindingFamily, FindingKind, Flag};
 use crate::judge::{Entry, Finding, HowToStop, Listener, Report, StartedBy};
 use crate::model::{
-    Confidence, Exposure, Owner, Pid, PortVerdict, Process, Reach, ServiceBy, Severity, State, Status,
-    StatusBasis, short_container, unmapped,
+    Confidence, Exposure, OriginKind, Owner, Pid, PortVerdict, Process, Reach, ServiceBy, Severity, State,
+    Status, StatusBasis, file_name, short_container, unmapped,
 };
 
 /// The maximum number of lines of a card. A card with a critical finding may use all free rows of the terminal.
@@ -305,8 +305,22 @@ fn program(process: &Process) -> Option<(String, String)> {
         Some(format!(", package {}{version}", origin.package.as_deref()?))
     });
     let loader = process.loader.as_deref().map(|loader| format!(", run by {loader}")).unwrap_or_default();
-    let end = sanitize(&format!("{deleted}{}{loader}", package.unwrap_or_default())).into_owned();
+    let started_as = started_as(process).map(|name| format!(" (started as {name})")).unwrap_or_default();
+    let end = format!("{deleted}{started_as}{}{loader}", package.unwrap_or_default());
+    let end = sanitize(&end).into_owned();
     Some((sanitize(&exe.path).into_owned(), end))
+}
+
+/// Returns the name under which a program was started, if its file has another name: Debian's `redis-server` is a link
+/// to `redis-check-rdb`. `None` if a user other than root can write to the file, because a program can give itself any
+/// name.
+fn started_as(process: &Process) -> Option<&str> {
+    let is_trusted = |kind| matches!(kind, OriginKind::Package | OriginKind::System);
+    process.origin.as_ref().filter(|origin| is_trusted(origin.kind))?;
+    let first = process.cmdline.first()?.split(' ').next()?;
+    let (name, file) = (file_name(first), file_name(&process.exe.as_ref()?.path));
+    let is_version_of = |name: &str, other: &str| name.starts_with(other) || other.starts_with(name);
+    (process.name.as_deref() == Some(name) && !is_version_of(name, file)).then_some(name)
 }
 
 /// Returns the working directory and its project; `None` for the root directory, in which most services run.

@@ -55,7 +55,7 @@ fn the_command_that_removes_a_rule() {
             "nft delete rule ip nat2 pre handle 2   (removes the rule that forwards this port)",
         ),
         (
-            "nft rule ip nat2 pre, handle 2 (\"a, handle 3\")",
+            "nft rule ip nat2 pre, handle 2: tcp dport 80 dnat to 10.0.0.1 comment \"a, handle 3\"",
             "nft delete rule ip nat2 pre handle 2   (removes the rule that forwards this port)",
         ),
         (
@@ -220,6 +220,31 @@ tcp 0.0.0.0:8443  NAT rule
 
 "#]],
     );
+}
+
+/// The name under which a program was started is shown only if other users cannot replace its file, because a program
+/// can give itself any name.
+#[test]
+fn a_program_whose_file_has_another_name() {
+    let card = |name: &str, line: &str, exe: &str, kind| {
+        let mut server = Process { cmdline: vec![line.to_owned()], ..process(6, name) };
+        server.exe = Some(Exe { path: exe.to_owned(), ..server.exe.unwrap() });
+        server.origin = Some(Origin::of(kind));
+        let report = report(&of(vec![socket("tcp/127.0.0.1:4", held(&[6]))], vec![server]));
+        let listener = Listener::only(&report.entries).unwrap();
+        text(|w| listener_card::listing(&listener, 24, &report, &terminal(80), w))
+    };
+    let check = "/usr/bin/redis-check-rdb";
+    let redis = "/usr/bin/redis-server 127.0.0.1:6379";
+    for (name, line, exe, kind, wanted) in [
+        ("redis-server", redis, check, OriginKind::System, " (started as redis-server)"),
+        ("redis-server", redis, check, OriginKind::User, ""),
+        ("other", redis, check, OriginKind::System, ""),
+        ("python3", "python3", "/usr/bin/python3.11", OriginKind::System, ""),
+    ] {
+        let card = card(name, line, exe, kind);
+        assert!(card.contains(&format!("\n  Program     {exe}{wanted}\n")), "{card}");
+    }
 }
 
 /// If the terminal has free rows, a critical finding keeps its sentence, also on a card of more than 14 lines.
