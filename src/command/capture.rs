@@ -20,6 +20,7 @@ pub(super) fn run(common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<E
         for process in &mut snapshot.processes {
             process.cmdline.clear();
             process.debugger_options.clear();
+            process.socket_commands.clear();
         }
     }
     // A snapshot from a file may have an older version of the schema. The output always has the current version.

@@ -87,7 +87,8 @@ impl Report {
     /// Removes the command lines of all processes. The findings lose them too.
     pub fn remove_command_lines(&mut self) {
         self.change_processes(|one| {
-            Some(Process { cmdline: Vec::new(), debugger_options: Vec::new(), ..one.clone() })
+            let (cmdline, debugger_options, socket_commands) = (Vec::new(), Vec::new(), Vec::new());
+            Some(Process { cmdline, debugger_options, socket_commands, ..one.clone() })
         });
         self.entries.iter_mut().for_each(Entry::remove_command_lines);
     }
@@ -161,8 +162,9 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
         let Some(entry) = rest.first_mut() else { continue };
         let behind = behind.get(&published::key(entry));
         let processes = &identities.processes(behind.unwrap_or(entry));
-        let relayed_processes =
-            relayed.get(&at).map(|found| identities.processes(&found.service)).unwrap_or_default();
+        let services = relayed.get(&at).map(Vec::as_slice).unwrap_or_default();
+        let relayed: Vec<_> =
+            services.iter().map(|found| (found, identities.processes(&found.service))).collect();
         let usual = (behind.is_none() && entry.socket.port().is_some())
             .then(|| program_identity::usual(entry, processes))
             .flatten();
@@ -179,7 +181,7 @@ pub fn judge(mut snapshot: Snapshot, registry: Registry) -> Report {
             processes,
             usual,
             forwarding,
-            relayed: relayed.get(&at).map(|found| (found, &relayed_processes[..])),
+            relayed: &relayed,
             reach: reach.as_deref(),
             published_as: published_as.unwrap_or_default(),
             snapshot: &snapshot,

@@ -1,14 +1,14 @@
-//! Finds the listeners to which relays, such as socat and docker-proxy, pass connections. These listeners are on this
-//! machine or in its containers.
+//! Finds the listeners to which relays, such as socat, HAProxy and docker-proxy, pass connections. These listeners are
+//! on this machine or in its containers.
 
 use std::collections::{BTreeSet, HashMap};
 
 use super::program_identity::{IdentifiedProcess, Identities, program_name};
 use super::published::{self, LocalListeners};
 use crate::join::Entry;
-use crate::model::{Endpoint, Peer, Pid, Process, Snapshot};
+use crate::model::{Endpoint, Peer, Pid, Process, RelayRoute, Snapshot, SocketCommand, file_name};
 use crate::registry::command_line::CommandLine;
-use crate::registry::relays::{self, RelayDestination};
+use crate::registry::relays::{self, RelayDestination, has_unknown_destination};
 
 /// The maximum number of relays in a row between a client and the service.
 pub const MOST_RELAYS: usize = 8;
@@ -28,24 +28,24 @@ pub(super) struct RelayedService {
 pub fn relay_targets(snapshot: &Snapshot) -> BTreeSet<u16> {
     let processes: HashMap<Pid, &Process> = snapshot.processes.iter().map(|one| (one.pid, one)).collect();
     let listeners = snapshot.sockets.iter().filter(|socket| socket.state.accepts_traffic());
-    let owners =
-        listeners.flat_map(|socket| socket.owner.pids().iter().map(move |pid| (pid, socket.local.port)));
-    let targets = owners.filter_map(|(pid, port)| {
-        let process = processes.get(pid)?;
-        let command = CommandLine::new(program_name(process)?, &process.cmdline);
-        Some(relays::destination(&command, port)?.port)
+    let owners = listeners.flat_map(|socket| socket.owner.pids().iter().map(move |pid| (pid, &socket.local)));
+    let targets = owners.flat_map(|(pid, local)| {
+        let process = processes.get(pid);
+        let command = process.and_then(|one| Some(CommandLine::new(program_name(one)?, &one.cmdline)));
+        let found = process.map(|process| destinations(process, command.as_ref(), local));
+        found.into_iter().flatten().map(|destination| destination.port)
     });
     targets.collect()
 }
 
-/// Returns the service behind each relay, by the index of the relay's entry. `behind` contains the listeners behind
+/// Returns the services behind each relay, by the index of the relay's entry. `behind` contains the listeners behind
 /// published ports.
 pub(super) fn services_behind_relays(
     entries: &[Entry],
     behind: &HashMap<published::Key, Entry>,
     snapshot: &Snapshot,
     identities: &mut Identities,
-) -> HashMap<usize, RelayedService> {
+) -> HashMap<usize, Vec<RelayedService>> {
     let mut is_relay: HashMap<Pid, bool> = HashMap::new();
     let mut local = None;
     let mut found = HashMap::new();
@@ -55,6 +55,8 @@ pub(super) fn services_behind_relays(
         let has_relay = first.processes.iter().any(|process| {
             *is_relay.entry(process.pid).or_insert_with(|| {
                 Peer::behind_docker_proxy(process).is_some()
+                    || process.relay_routes.is_some()
+                    || !process.socket_commands.is_empty()
                     || identities.identify(process).command_line().is_some_and(relays::is_relay)
             })
         });
@@ -62,47 +64,118 @@ pub(super) fn services_behind_relays(
             continue;
         }
         let local = local.get_or_insert_with(|| LocalListeners::new(entries, snapshot));
-        if let Some(service) = follow(first, local, identities) {
-            found.insert(at, service);
+        let services = follow(first, local, identities);
+        if !services.is_empty() {
+            found.insert(at, services);
         }
     }
     found
 }
 
-/// Follows the relays from `first` to the service. `None` if the connections leave this machine, or if nothing listens
-/// at the destination.
-fn follow(first: &Entry, local: &LocalListeners<'_>, identities: &mut Identities) -> Option<RelayedService> {
-    let mut at = first;
-    let mut found: Option<RelayedService> = None;
-    for _ in 0..MOST_RELAYS {
-        let Some((pid, destination)) = destination(&identities.processes(at), &at.socket.local) else {
-            return found;
+/// The maximum number of services behind one listener. The rest is not judged.
+const MOST_SERVICES: usize = 64;
+
+/// Follows the relays from `first` to the services that the connections reach on this machine.
+fn follow(first: &Entry, local: &LocalListeners<'_>, identities: &mut Identities) -> Vec<RelayedService> {
+    let mut services: Vec<RelayedService> = Vec::new();
+    // Each listener on the way, with the relay that accepts the connections, and whether it is restricted.
+    let mut open = vec![(first, None::<RelayedService>, 0)];
+    while let Some((at, found, depth)) = open.pop() {
+        let destinations: Vec<_> = if depth < MOST_RELAYS {
+            let mut processes = identities.processes(at);
+            // A relay that already runs names its destination itself.
+            processes.sort_by_key(|process| !process.process.socket_commands.is_empty());
+            let of_process = |process: &IdentifiedProcess<'_>| {
+                let pid = process.process.pid;
+                destinations(process.process, process.command_line(), &at.socket.local)
+                    .into_iter()
+                    .map(move |destination| (pid, destination))
+            };
+            processes.iter().flat_map(of_process).collect()
+        } else {
+            // The relays form a circle, or there are too many.
+            continue;
         };
-        let netns = at.socket.netns.as_ref();
-        let RelayDestination { addresses, port, protocol, is_restricted } = destination;
-        let mut peers = addresses.into_iter().map(|address| Peer { address, port });
-        let (to, service) = peers.find_map(|to| Some((to, local.receiving(protocol, netns, to)?)))?;
-        found = Some(RelayedService {
-            relay: found.as_ref().map_or(pid, |first| first.relay),
-            to,
-            service: service.clone(),
-            is_restricted: is_restricted || found.as_ref().is_some_and(|first| first.is_restricted),
-        });
-        at = service;
+        if destinations.is_empty() {
+            services.extend(found);
+            continue;
+        }
+        for (pid, RelayDestination { addresses, port, protocol, is_restricted }) in destinations {
+            let netns = at.socket.netns.as_ref();
+            let mut peers = addresses.into_iter().map(|address| Peer { address, port });
+            let Some((to, service)) = peers.find_map(|to| Some((to, local.receiving(protocol, netns, to)?)))
+            else {
+                continue;
+            };
+            let relay = found.as_ref().map_or(pid, |first| first.relay);
+            let is_restricted = is_restricted || found.as_ref().is_some_and(|first| first.is_restricted);
+            let service_entry = service.clone();
+            if open.len() + services.len() < MOST_SERVICES {
+                open.push((
+                    service,
+                    Some(RelayedService { relay, to, service: service_entry, is_restricted }),
+                    depth + 1,
+                ));
+            }
+        }
     }
-    // The relays form a circle, or there are too many relays.
-    None
+    services
 }
 
-fn destination(processes: &[IdentifiedProcess<'_>], local: &Endpoint) -> Option<(Pid, RelayDestination)> {
-    let of_process = |process: &IdentifiedProcess<'_>| match Peer::behind_docker_proxy(process.process) {
-        Some(Peer { address, port }) => Some(RelayDestination {
-            addresses: vec![address],
-            port,
-            protocol: local.protocol,
-            is_restricted: false,
-        }),
-        None => relays::destination(process.command_line()?, local.port),
+/// Returns the destinations of the connections that a process accepts at `local`, from its command line or its
+/// configuration.
+fn destinations(
+    process: &Process,
+    command: Option<&CommandLine<'_>>,
+    local: &Endpoint,
+) -> Vec<RelayDestination> {
+    if let Some(Peer { address, port }) = Peer::behind_docker_proxy(process) {
+        let protocol = local.protocol;
+        return vec![RelayDestination { addresses: vec![address], port, protocol, is_restricted: false }];
+    }
+    if let Some(destination) = command.and_then(|command| relays::destination(command, local.port)) {
+        return vec![destination];
+    }
+    let started = process.socket_commands.iter().filter(|started| started.is_for(local));
+    let destination = |command: CommandLine<'_>| relays::destination(&command, local.port);
+    let of_started = started.filter_map(|started| started_command(started).and_then(destination));
+    let routes = process.relay_routes.iter().flatten().filter(|route| route.is_for(local));
+    let of_route = |route: &RelayRoute| {
+        let (protocol, is_restricted) = (route.protocol, route.is_restricted);
+        let to = route.to.clone().into_iter();
+        to.map(move |to| RelayDestination {
+            addresses: vec![to.ip()],
+            port: to.port(),
+            protocol,
+            is_restricted,
+        })
     };
-    processes.iter().find_map(|process| Some((process.process.pid, of_process(process)?)))
+    of_started.chain(routes.flat_map(of_route)).collect()
+}
+
+fn started_command(started: &SocketCommand) -> Option<CommandLine<'_>> {
+    Some(CommandLine::new(file_name(started.cmdline.first()?), &started.cmdline))
+}
+
+/// Returns whether systemd or inetd starts an unknown program for the connections at `local`.
+pub(super) fn starts_unknown(process: &Process, local: &Endpoint) -> bool {
+    process.socket_commands.iter().any(|started| started.is_for(local) && started.cmdline.is_empty())
+}
+
+/// Returns whether a relay passes the connections that it accepts at `local` to a destination that is not known.
+pub(super) fn has_unknown(process: &Process, local: &Endpoint) -> bool {
+    let mut started = process.socket_commands.iter().filter(|started| started.is_for(local));
+    if started.any(|one| started_command(one).is_some_and(|one| has_unknown_destination(&one, local.port))) {
+        return true;
+    }
+    match &process.relay_routes {
+        Some(routes) => {
+            let mut here = routes.iter().filter(|route| route.is_for(local)).peekable();
+            here.peek().is_none() || here.any(|route| !route.is_complete)
+        }
+        None => {
+            let command = program_name(process).map(|name| CommandLine::new(name, &process.cmdline));
+            command.is_some_and(|command| has_unknown_destination(&command, local.port))
+        }
+    }
 }

@@ -15,8 +15,8 @@ pub(super) struct JudgedListener<'s> {
     pub(super) usual: Option<UsualProgram>,
     /// The destination to which a rule forwards the traffic.
     pub(super) forwarding: Option<&'s Forwarding>,
-    /// The service on this machine to which a relay passes the connections, and the processes of the service.
-    pub(super) relayed: Option<(&'s RelayedService, &'s [IdentifiedProcess<'s>])>,
+    /// The services on this machine to which a relay passes the connections, and the processes of each service.
+    pub(super) relayed: &'s [(&'s RelayedService, Vec<IdentifiedProcess<'s>>)],
     /// The clients that can reach the listener according to the packet filter.
     pub(super) reach: Option<&'s Reach>,
     /// The published ports that lead to the listener from another network namespace.

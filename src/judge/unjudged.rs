@@ -3,13 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::identity_rules::is_of_the_system;
-use super::program_identity::program_name;
+use super::relayed::{has_unknown, starts_unknown};
 use crate::join::Entry;
 use crate::model::interpreter::shows_only_a_title;
 use crate::model::{Gap, LONGEST_COMMAND_LINE, Pid, Process, RunTarget, Stage};
-use crate::registry::command_line::CommandLine;
 use crate::registry::identity::identify;
-use crate::registry::relays::has_unknown_destination;
 
 /// The two texts of a gap: the words after "process" or "processes", and the reason.
 type Missing = (&'static str, &'static str);
@@ -32,8 +30,14 @@ const SCRIPT: Missing = ("whose script was not found", "it is not known who can 
 
 const DESTINATION: Missing = (
     "with an unknown destination",
-    "the process is a relay that other machines can reach; its command line does not show which service gets the \
-         connections, so this service was not judged",
+    "the process is a relay that other machines can reach; neither its command line nor its configuration shows which \
+     service gets the connections, so this service was not judged",
+);
+
+const STARTED: Missing = (
+    "that starts an unknown program",
+    "the process listens for another program; the unit of this program could not be read, so the program was not \
+     judged",
 );
 
 const TITLE: Missing = (
@@ -80,8 +84,11 @@ fn lacking(entry: &Entry, process: &Process, os: &str) -> Option<Missing> {
     if process.cmdline.iter().map(|argument| argument.len() + 1).sum::<usize>() >= LONGEST_COMMAND_LINE {
         return Some(CUT);
     }
-    if is_relay_to_unknown(entry, process) {
+    if lets_in_others(entry) && has_unknown(process, &entry.socket.local) {
         return Some(DESTINATION);
+    }
+    if lets_in_others(entry) && starts_unknown(process, &entry.socket.local) {
+        return Some(STARTED);
     }
     if hides_its_script(entry, process) {
         return Some(TITLE);
@@ -89,13 +96,11 @@ fn lacking(entry: &Entry, process: &Process, os: &str) -> Option<Missing> {
     process.script.as_ref().is_some_and(|script| script.origin.is_none()).then_some(SCRIPT)
 }
 
-fn is_relay_to_unknown(entry: &Entry, process: &Process) -> bool {
+/// Returns whether other machines can connect to the listener.
+fn lets_in_others(entry: &Entry) -> bool {
     let lets_in = entry.reach().is_none_or(|reach| reach.kind.lets_in_other_machines());
     let is_reachable = entry.socket.state.accepts_traffic() && entry.exposure.is_reachable_from_outside();
-    let command = || Some(CommandLine::new(program_name(process)?, &process.cmdline));
-    lets_in
-        && is_reachable
-        && command().is_some_and(|command| has_unknown_destination(&command, entry.socket.local.port))
+    lets_in && is_reachable
 }
 
 /// Returns whether a title hides the script of an interpreter. A known program in the title is believed if the process
@@ -116,7 +121,7 @@ mod tests {
     use super::super::judge;
     use super::super::tests::{program_process, seen, socket};
     use super::*;
-    use crate::model::{Origin, OriginKind, Owner, Script};
+    use crate::model::{Origin, OriginKind, Owner, Protocol, RelayRoute, Script, SocketCommand};
     use crate::registry::Registry;
 
     #[test]
@@ -128,6 +133,22 @@ mod tests {
             ..program_process(7, program, &format!("/usr/bin/{program}"), "")
         };
         let script = |origin| Some(Script { path: "/srv/x.py".to_owned(), origin, is_program: false });
+        let systemd = |line: &str| Process {
+            socket_commands: vec![SocketCommand {
+                on: "[::]:8000".parse().unwrap(),
+                protocol: Protocol::Tcp,
+                cmdline: line.split_whitespace().map(str::to_owned).collect(),
+            }],
+            ..program_process(7, "systemd", "/usr/lib/systemd/systemd", "/sbin/init")
+        };
+        let relay = |is_complete: Option<bool>| Process {
+            relay_routes: is_complete.map(|is_complete| {
+                let on = "0.0.0.0:8000".parse().unwrap();
+                let protocol = Protocol::Tcp;
+                vec![RelayRoute { on, protocol, to: Vec::new(), is_complete, is_restricted: false }]
+            }),
+            ..program_process(7, "haproxy", "/usr/sbin/haproxy", "haproxy -f /etc/haproxy/haproxy.cfg")
+        };
         for (name, process, why) in [
             ("a server", program_process(7, "nginx", "/usr/sbin/nginx", ""), None),
             ("a script", python("python3 x.py"), None),
@@ -147,6 +168,21 @@ mod tests {
                 program_process(7, "socat", "/usr/bin/socat", "socat TCP-LISTEN:8000 UNIX:/run/redis.sock"),
                 Some(DESTINATION.1),
             ),
+            (
+                "systemd and a relay to an address",
+                systemd("/lib/systemd/systemd-socket-proxyd 10.0.0.1:1"),
+                None,
+            ),
+            (
+                "systemd and a relay to a Unix socket",
+                systemd("/lib/systemd/systemd-socket-proxyd /run/x"),
+                Some(DESTINATION.1),
+            ),
+            ("systemd and a server", systemd("/usr/sbin/cupsd -l"), None),
+            ("systemd and an unknown program", systemd(""), Some(STARTED.1)),
+            ("a relay with an unknown file", relay(None), Some(DESTINATION.1)),
+            ("a relay with a known file", relay(Some(true)), None),
+            ("a relay to a name in its file", relay(Some(false)), Some(DESTINATION.1)),
             (
                 "a command line that was cut",
                 python(&format!("python3 {}", "x".repeat(LONGEST_COMMAND_LINE))),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::relays::{RelayRoute, SocketCommand};
 use super::{Container, named};
 
 /// The maximum number of bytes that are read from a command line: twice the kernel's limit for one argument
@@ -262,6 +263,12 @@ pub struct Process {
     /// reach a socket of the process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<Configuration>,
+    /// The destinations of a relay, from a configuration file; `None` if they are not known or not needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay_routes: Option<Vec<RelayRoute>>,
+    /// The programs that systemd or inetd starts for its sockets that other machines can reach.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub socket_commands: Vec<SocketCommand>,
     /// The debugger options in the environment, in the form of command-line options. They are read only if other
     /// machines can reach a socket of the process.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -318,6 +325,8 @@ impl Process {
             container_details: None,
             forwards_to_container: None,
             configuration: None,
+            relay_routes: None,
+            socket_commands: Vec::new(),
             debugger_options: Vec::new(),
         }
     }

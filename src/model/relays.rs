@@ -1,6 +1,80 @@
 //! Relays: programs that pass connections to another program or another address, which their arguments name.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
 use super::interpreter_syntax::{Property, properties_of};
+use super::{Endpoint, Protocol, unmapped};
+
+/// The destinations of the connections that a relay accepts on one of its addresses, according to its configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RelayRoute {
+    /// The address and the port of the relay. The unspecified address stands for every address.
+    pub on: SocketAddr,
+    /// The protocol on both sides of the relay.
+    pub protocol: Protocol,
+    /// The known destinations.
+    pub to: Vec<SocketAddr>,
+    /// Whether every destination is known.
+    pub is_complete: bool,
+    /// Whether the relay admits only some clients.
+    pub is_restricted: bool,
+}
+
+/// The program that systemd or inetd starts for the connections of a socket.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SocketCommand {
+    /// The address and the port of the socket. The unspecified address stands for every address.
+    pub on: SocketAddr,
+    /// The protocol of the socket.
+    pub protocol: Protocol,
+    /// The command line; empty if it is not known.
+    pub cmdline: Vec<String>,
+}
+
+impl SocketCommand {
+    /// Returns whether the program serves the connections of a listener.
+    #[must_use]
+    pub fn is_for(&self, local: &Endpoint) -> bool {
+        is_for(self.on, self.protocol, local)
+    }
+}
+
+fn is_for(on: SocketAddr, protocol: Protocol, local: &Endpoint) -> bool {
+    let address = on.ip();
+    protocol == local.protocol
+        && on.port() == local.port
+        && (address.is_unspecified()
+            || local.address.is_unspecified()
+            || unmapped(address) == unmapped(local.address))
+}
+
+impl RelayRoute {
+    /// Returns whether the route is for the connections of a listener.
+    #[must_use]
+    pub fn is_for(&self, local: &Endpoint) -> bool {
+        is_for(self.on, self.protocol, local)
+    }
+}
+
+/// Returns the addresses of a host, in the order in which a program tries them. No name is resolved except `localhost`.
+/// The unspecified address and an empty text mean this machine, as for `connect(2)`.
+pub(crate) fn addresses(host: &str) -> Option<Vec<IpAddr>> {
+    let (four, six) = (Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into());
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    match bare.to_ascii_lowercase().as_str() {
+        "" | "localhost" => return Some(vec![four, six]),
+        "ip6-localhost" => return Some(vec![six]),
+        _ => {}
+    }
+    let address: IpAddr = bare.parse().ok()?;
+    Some(vec![match address {
+        IpAddr::V4(address) if address.is_unspecified() => four,
+        IpAddr::V6(address) if address.is_unspecified() => six,
+        address => address,
+    }])
+}
 
 pub(super) fn is_relay(program: &str) -> bool {
     properties_of(program).is_some_and(|known| known.has(Property::Argument, "relay"))

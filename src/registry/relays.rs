@@ -1,11 +1,12 @@
 //! Reads the destination of a relay from its command line (`data/relays.tsv`).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use super::command_line::CommandLine;
 use super::name_index::{Column, NameIndex, count};
 use super::program_rows::Programs;
 use crate::model::Protocol;
+use crate::model::relays::addresses;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RelayDestination {
@@ -58,24 +59,6 @@ pub(crate) fn destination(command: &CommandLine<'_>, port: u16) -> Option<RelayD
 pub(crate) fn has_unknown_destination(command: &CommandLine<'_>, port: u16) -> bool {
     let mut unknown = rows(command).into_iter().filter(|[_, protocol, ..]| *protocol == UNKNOWN);
     unknown.any(|[_, _, arguments, _]| command.matches(arguments)) && destination(command, port).is_none()
-}
-
-/// Returns the addresses of a host. Only the name `localhost` is resolved. The unspecified address and an empty text
-/// mean this machine, as for `connect(2)`.
-fn addresses(host: &str) -> Option<Vec<IpAddr>> {
-    let (four, six) = (Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into());
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    match bare.to_ascii_lowercase().as_str() {
-        "" | "localhost" => return Some(vec![four, six]),
-        "ip6-localhost" => return Some(vec![six]),
-        _ => {}
-    }
-    let address: IpAddr = bare.parse().ok()?;
-    Some(vec![match address {
-        IpAddr::V4(address) if address.is_unspecified() => four,
-        IpAddr::V6(address) if address.is_unspecified() => six,
-        address => address,
-    }])
 }
 
 #[cfg(test)]

@@ -18,11 +18,92 @@ pub const SCENES: &[Scene] = &[
     ("explain_proposes_only_free_ports", free_ports),
     ("explain_confirms_no_free_port_to_an_ordinary_user", unconfirmed_free_ports),
     ("a_listing_reads_the_configuration_of_a_reachable_server", configuration),
+    ("a_web_server_whose_clients_can_write_files", writable_web_server),
+    ("the_configuration_of_a_relay_names_its_destination", configured_relay),
 ];
 
 fn flag<'v>(listener: &'v Value, code: &str) -> &'v Value {
     let found = listener["flags"].as_array().and_then(|flags| flags.iter().find(|f| f["code"] == code));
     found.unwrap_or(&Value::Null)
+}
+
+/// HAProxy in front of a Redis that only this machine can reach. `tail` follows the file, and shows the command line of
+/// HAProxy.
+fn configured_relay(lab: &Lab) -> Outcome {
+    let redis = lab.sleeper_called(b"redis-server")?;
+    let mut command = Command::new(&redis);
+    let _redis = Server::spawn(command.arg("60").stdin(tcp("127.0.0.1:6379")?).stdout(Stdio::null()))?;
+    let program = lab.sleeper_called(b"haproxy")?;
+    std::fs::copy("/usr/bin/tail", &program)?;
+    let file = program.with_file_name("haproxy.cfg");
+    for (server, critical, gap) in
+        [("127.0.0.1:6379", true, false), ("127.0.0.1:6380", false, false), ("db:6379", false, true)]
+    {
+        let text = "frontend a\n bind *:8888\n default_backend b\nbackend b\n server s ";
+        std::fs::write(&file, format!("{text}{server}\n"))?;
+        // A file that was changed in the clock tick in which the server starts may be younger than the server.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let mut command = Command::new(&program);
+        command.arg("-f").arg(&file).stdin(tcp("0.0.0.0:8888")?).stdout(Stdio::null());
+        let _haproxy = Server::spawn(&mut command)?;
+        let report = lab.json(&["8888"])?;
+        let exposed = flag(on_port(&report, 8888)?, "exposed");
+        same!(exposed["severity"] == "critical", critical, "{server}: {report:#}");
+        let gaps = report["gaps"].as_array().ok_or("no gaps")?;
+        let is_unknown =
+            |one: &Value| one["what"].as_str().is_some_and(|what| what.contains("an unknown destination"));
+        same!(gaps.iter().any(is_unknown), gap, "{server}: {report:#}");
+    }
+    Ok(())
+}
+
+/// Web servers with a file that switches on WebDAV without a login. `tail` follows the file, and shows the command line of
+/// the server.
+fn writable_web_server(lab: &Lab) -> Outcome {
+    const NGINX: &str = "events {}\nhttp { include more.conf; }\n";
+    const APACHE: &str =
+        "LoadModule dav_module a.so\nLoadModule dav_fs_module b.so\nIncludeOptional more.conf\n";
+    const LIGHTTPD: &str = "server.modules += (\"mod_webdav\")\ninclude \"more.conf\"\n";
+    for (name, text, open, closed) in [
+        (
+            "nginx",
+            NGINX,
+            "server { listen 80; location / { dav_methods PUT DELETE; } }",
+            "server { listen 80; location / { dav_methods PUT DELETE; auth_basic x; } }",
+        ),
+        (
+            "apache2",
+            APACHE,
+            "<Directory /srv/dav>\nDav On\nRequire all granted\n</Directory>",
+            "<Directory /srv/dav>\nDav On\nRequire valid-user\n</Directory>",
+        ),
+        (
+            "lighttpd",
+            LIGHTTPD,
+            "webdav.activate = \"enable\"",
+            "webdav.activate = \"enable\"\nauth.require = ( \"\" => ( ) )",
+        ),
+    ] {
+        let program = lab.sleeper_called(name.as_bytes())?;
+        std::fs::copy("/usr/bin/tail", &program)?;
+        let file = program.with_file_name("main.conf");
+        std::fs::write(&file, text)?;
+        for (more, expected) in [(open, json!("critical")), (closed, Value::Null)] {
+            std::fs::write(program.with_file_name("more.conf"), more)?;
+            // A file that was changed in the clock tick in which the server starts may be younger than the server.
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            let mut command = Command::new(&program);
+            if name == "nginx" {
+                command.arg0(format!("nginx: master process nginx -c {}", file.display()));
+            }
+            command.arg("-f").arg(&file).stdin(tcp("0.0.0.0:80")?).stdout(Stdio::null());
+            let _server = Server::spawn(&mut command)?;
+            let report = lab.json(&["80"])?;
+            let exposed = flag(on_port(&report, 80)?, "exposed");
+            same!(&exposed["severity"], &expected, "{name} {more}: {report:#}");
+        }
+    }
+    Ok(())
 }
 
 /// A server with a configuration file that is the evidence: `tail` follows the file, so it keeps running with the

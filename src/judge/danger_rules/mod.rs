@@ -45,7 +45,13 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
     if !entry.exposure.is_reachable_from_outside() || !entry.socket.state.accepts_traffic() {
         return None;
     }
-    let (own, relayed) = (own_danger(subject), danger_behind_relay(subject));
+    let behind = subject
+        .relayed
+        .iter()
+        .filter_map(|(service, processes)| danger_behind_relay(subject, service, processes));
+    // `max_by_key` returns the last of several equal elements.
+    let relayed = behind.collect::<Vec<_>>().into_iter().rev().max_by_key(|found| found.danger.severity);
+    let own = own_danger(subject);
     let is_worse =
         |other: &FoundDanger<'_>| own.as_ref().is_none_or(|own| other.danger.severity > own.danger.severity);
     let FoundDanger { process, danger, configuration, relay } = relayed.filter(is_worse).or(own)?;
@@ -116,7 +122,11 @@ fn own_danger<'s>(subject: &JudgedListener<'s>) -> Option<FoundDanger<'s>> {
             let chosen_by_kernel =
                 forwarding.is_none() && subject.snapshot.ephemeral_range(&entry.socket).is_some();
             let found = worst(subject.processes, entry, chosen_by_kernel);
-            let (process, danger) = found.or_else(|| opened_by_configuration(subject.processes))?;
+            let opened =
+                opened_by_configuration(subject.processes, forwarding.map_or(port, |one| one.to.port));
+            // `max_by_key` returns the last of two equal elements.
+            let (process, danger) =
+                opened.into_iter().chain(found).max_by_key(|(_, danger)| danger.severity)?;
             (Some(process), danger)
         }
     };
@@ -131,22 +141,38 @@ fn own_danger<'s>(subject: &JudgedListener<'s>) -> Option<FoundDanger<'s>> {
     Some(FoundDanger { process, danger, configuration, relay: None })
 }
 
-/// Returns the danger of an OpenSSH server whose configuration file permits logins without a password. Without this
-/// setting, the server is not dangerous.
+/// The servers that are safe by default, but not with some configuration files, and the rows about these files.
+const OPENED: [(&str, &str); 7] = [
+    ("sshd", SSH_EMPTY_PASSWORDS),
+    ("nginx", WEB_WRITABLE),
+    ("openresty", WEB_WRITABLE),
+    ("angie", WEB_WRITABLE),
+    ("apache2", WEB_WRITABLE),
+    ("httpd", WEB_WRITABLE),
+    ("lighttpd", WEB_WRITABLE),
+];
+
+/// Returns the danger of a server that is safe by default, but whose configuration file opens it on `port`.
 fn opened_by_configuration<'s>(
     processes: &'s [IdentifiedProcess<'s>],
+    port: u16,
 ) -> Option<(&'s IdentifiedProcess<'s>, Danger)> {
-    let is_opened = |process: &&IdentifiedProcess<'_>| {
-        let configuration = process.process.configuration.as_ref();
-        process.program_name() == Some("sshd") && configuration.is_some_and(|one| !one.settings.is_empty())
-    };
-    Some((processes.iter().find(is_opened)?, dangers::named(SSH_EMPTY_PASSWORDS)?))
+    let opened = processes.iter().filter_map(|process| {
+        let (_, row) = OPENED.iter().find(|(program, _)| process.program_name() == Some(program))?;
+        let settings = &process.process.configuration.as_ref()?.settings;
+        let is_open = settings.iter().any(|one| one.port.is_none_or(|only| only == port));
+        is_open.then(|| Some((process, dangers::named(row)?))).flatten()
+    });
+    opened.into_iter().next()
 }
 
 /// Returns the danger of the service to which a relay passes the connections. If the processes of the service are not
 /// visible, the port of the service decides.
-fn danger_behind_relay<'s>(subject: &JudgedListener<'s>) -> Option<FoundDanger<'s>> {
-    let (relayed, processes) = subject.relayed?;
+fn danger_behind_relay<'s>(
+    subject: &JudgedListener<'s>,
+    relayed: &RelayedService,
+    processes: &'s [IdentifiedProcess<'s>],
+) -> Option<FoundDanger<'s>> {
     let RelayedService { relay, to, service, is_restricted } = relayed;
     let (port, protocol) = (service.socket.local.port, service.socket.local.protocol);
     let (process, danger) = match &service.socket.owner {
@@ -195,7 +221,7 @@ const DROP_MARTIANS: &str = "drop packets from other machines to 127.0.0.0/8: `i
 /// The remedy for a loopback address to which a rule sends packets of other machines.
 const DELETE_REDIRECT: &str = "delete the rule that sends packets from other machines to the loopback interface, or make the service ask for a password";
 /// The services whose configuration files are read, by their names in the table of dangerous services.
-const CONFIGURED: [&str; 11] = [
+const CONFIGURED: [&str; 12] = [
     "redis",
     "valkey",
     "mongodb",
@@ -207,6 +233,7 @@ const CONFIGURED: [&str; 11] = [
     "docker-registry",
     KUBELET,
     SSH_EMPTY_PASSWORDS,
+    WEB_WRITABLE,
 ];
 /// Returns the remedy for the container port `inside`, which is published as the port `published`.
 fn publish_locally(published: u16, inside: u16) -> String {
@@ -222,6 +249,8 @@ const REDIS: [&str; 2] = ["redis", "valkey"];
 const KUBELET: &str = "kubelet-file";
 const KUBELET_OPEN: &str = "kubelet-anyone";
 const SSH_EMPTY_PASSWORDS: &str = "ssh-empty-passwords";
+/// The row about a web server whose clients can write files.
+const WEB_WRITABLE: &str = "web-writable";
 /// The row about a Kafka broker with a file of passwords on its command line. Each listener of the broker may still
 /// admit everyone.
 const KAFKA_SASL: &str = "kafka-sasl";
@@ -268,7 +297,7 @@ fn as_configured(
         }
         AdmittedClients::Local => Some(Danger { severity: Severity::Info, ..danger }),
         AdmittedClients::Listed => Some(Danger { severity: danger.severity.lower(), ..danger }),
-        AdmittedClients::Anyone if danger.service == SSH_EMPTY_PASSWORDS => {
+        AdmittedClients::Anyone if [SSH_EMPTY_PASSWORDS, WEB_WRITABLE].contains(&danger.service) => {
             Some(Danger { severity: Severity::Critical, authentication: "none", ..danger })
         }
         AdmittedClients::Authenticated if danger.service == KUBELET => {

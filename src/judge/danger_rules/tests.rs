@@ -412,6 +412,29 @@ fn a_relay_to_a_dangerous_service() {
     }
 }
 
+/// systemd listens for systemd-socket-proxyd, which has not started yet.
+#[test]
+fn a_socket_of_systemd_for_a_relay() {
+    for (to, expected) in [("127.0.0.1:6379", Some(Severity::Critical)), ("10.0.0.5:6379", None)] {
+        let mut systemd = program_process(1, "systemd", "/usr/lib/systemd/systemd", "/sbin/init");
+        systemd.socket_commands = vec![crate::model::SocketCommand {
+            on: "0.0.0.0:8888".parse().unwrap(),
+            protocol: Protocol::Tcp,
+            cmdline: vec!["/lib/systemd/systemd-socket-proxyd".to_owned(), to.to_owned()],
+        }];
+        let sockets = vec![
+            socket("tcp/0.0.0.0:8888", Owner::Held(vec![1].into())),
+            socket("tcp/127.0.0.1:6379", Owner::Held(vec![7].into())),
+        ];
+        let snapshot = seen(sockets, vec![systemd, redis("/usr/bin/redis-server", None)]);
+        assert_eq!(crate::judge::relay_targets(&snapshot).into_iter().collect::<Vec<_>>(), [6379], "{to}");
+        let report = judge(snapshot, Registry::embedded());
+        let entry = report.entries.iter().find(|entry| entry.socket.local.port == 8888).unwrap();
+        let found = entry.findings().iter().find_map(|finding| Exposed::of(&finding.evidence));
+        assert_eq!(found.map(|one| one.severity), expected, "{to}");
+    }
+}
+
 /// Docker may choose a published port inside the kernel's range.
 #[test]
 fn the_number_of_a_published_port_does_not_count() {

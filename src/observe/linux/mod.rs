@@ -74,6 +74,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use self::configuration::ReachableSocket;
 use self::find_owners::{OwnerSearch, find_owners};
 pub(crate) use self::fuse::fuse_is_mounted;
 pub(super) use self::inferred_owners::inferred_owners;
@@ -304,16 +305,20 @@ fn note_on_code_without_file(pids: &[Pid]) -> Option<Note> {
 
 /// Returns, for each process, its sockets that other machines can reach, directly or through a rule that forwards a
 /// port.
-fn reachable_sockets(found: &[FoundSocket]) -> BTreeMap<Pid, Vec<SocketAddr>> {
+fn reachable_sockets(found: &[FoundSocket]) -> BTreeMap<Pid, Vec<ReachableSocket>> {
     let is_forwarded = found.iter().any(|f| f.socket.state == State::Published);
     let reachable = found.iter().filter(|f| {
         let socket = &f.socket;
         socket.state.accepts_traffic() && (is_forwarded || socket.exposure().is_reachable_from_outside())
     });
-    let mut sockets: BTreeMap<Pid, Vec<SocketAddr>> = BTreeMap::new();
+    let mut sockets: BTreeMap<Pid, Vec<ReachableSocket>> = BTreeMap::new();
     for socket in reachable.map(|f| &f.socket) {
         for pid in socket.owner.pids() {
-            sockets.entry(*pid).or_default().push(SocketAddr::new(socket.local.address, socket.local.port));
+            sockets.entry(*pid).or_default().push(ReachableSocket {
+                local: SocketAddr::new(socket.local.address, socket.local.port),
+                protocol: socket.local.protocol,
+                unit: socket.unit.clone(),
+            });
         }
     }
     sockets
@@ -365,6 +370,8 @@ pub(super) fn read_rest(processes: &mut [Process]) {
             is_program_mapped: known.is_program_mapped,
             cmdline: known.cmdline,
             configuration: known.configuration,
+            relay_routes: known.relay_routes,
+            socket_commands: known.socket_commands,
             debugger_options: known.debugger_options,
             ..rest
         };

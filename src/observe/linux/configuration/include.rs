@@ -1,10 +1,10 @@
-//! Inserts the files that a configuration of Squid or Redis includes with `include PATH`.
+//! Inserts the files that a configuration includes with `include PATH`.
 
 use super::super::packages::root::Root;
 use super::{LONGEST, lines};
 
 /// The maximum number of included files of a configuration, and the maximum depth of includes.
-const MOST_FILES: usize = 64;
+const MOST_FILES: usize = 256;
 const DEEPEST: usize = 4;
 
 /// A configuration in which the content of included files replaces the `include` lines.
@@ -20,11 +20,13 @@ pub(super) struct Expanded {
 pub(super) struct Syntax {
     pub(super) lines: fn(&str) -> Option<Vec<String>>,
     pub(super) words: fn(&str) -> Option<Vec<String>>,
+    /// Returns the directory of relative paths, from the path and the text of the main file; `None` if it is not known.
+    pub(super) base: fn(&str, &str) -> Option<String>,
 }
 
 pub(super) const SQUID: Syntax =
-    Syntax { lines: lines::squid, words: |line| Some(words_before_comment(line)) };
-pub(super) const REDIS: Syntax = Syntax { lines: lines::redis, words: lines::redis_words };
+    Syntax { lines: lines::squid, words: |line| Some(words_before_comment(line)), base: |_, _| None };
+pub(super) const REDIS: Syntax = Syntax { lines: lines::redis, words: lines::redis_words, base: |_, _| None };
 
 fn words_before_comment(line: &str) -> Vec<String> {
     line.split_whitespace().take_while(|word| !word.starts_with('#')).map(str::to_owned).collect()
@@ -32,21 +34,29 @@ fn words_before_comment(line: &str) -> Vec<String> {
 
 /// Replaces each `include` line with the content of its files. A line stays unchanged if one of its files cannot be
 /// read, or if the nesting is too deep. Returns `None` if a file cannot be split into lines.
-pub(super) fn expand(root: &Root, bytes: &[u8], syntax: Syntax) -> Option<Expanded> {
+pub(super) fn expand(root: &Root, path: &str, bytes: &[u8], syntax: Syntax) -> Option<Expanded> {
+    let base = (syntax.base)(path, &String::from_utf8_lossy(bytes)).unwrap_or_default();
     let mut expanded =
         Expanded { bytes: Vec::with_capacity(bytes.len()), included: Vec::new(), directories: Vec::new() };
-    add(root, bytes, syntax, 0, &mut expanded)?;
+    add(root, &base, bytes, syntax, 0, &mut expanded)?;
     Some(expanded)
 }
 
-fn add(root: &Root, bytes: &[u8], syntax: Syntax, depth: usize, expanded: &mut Expanded) -> Option<()> {
+fn add(
+    root: &Root,
+    base: &str,
+    bytes: &[u8],
+    syntax: Syntax,
+    depth: usize,
+    expanded: &mut Expanded,
+) -> Option<()> {
     for line in (syntax.lines)(&String::from_utf8_lossy(bytes))? {
-        let patterns = (syntax.words)(&line).as_deref().and_then(patterns);
+        let patterns = (syntax.words)(&line).and_then(|words| patterns(&words, base));
         let files = patterns.filter(|_| depth < DEEPEST).and_then(|patterns| read(root, &patterns, expanded));
         match files {
             Some(files) => {
                 for file in files {
-                    add(root, &file, syntax, depth + 1, expanded)?;
+                    add(root, base, &file, syntax, depth + 1, expanded)?;
                 }
             }
             None => {
@@ -59,9 +69,14 @@ fn add(root: &Root, bytes: &[u8], syntax: Syntax, depth: usize, expanded: &mut E
 }
 
 /// Returns the paths of an `include` line; `None` for any other line.
-fn patterns(words: &[String]) -> Option<Vec<String>> {
+fn patterns(words: &[String], base: &str) -> Option<Vec<String>> {
     let (first, patterns) = words.split_first()?;
-    (first.eq_ignore_ascii_case("include") && !patterns.is_empty()).then(|| patterns.to_vec())
+    let absolute = |path: &String| match path.starts_with('/') || base.is_empty() {
+        true => path.clone(),
+        false => format!("{base}/{path}"),
+    };
+    (first.eq_ignore_ascii_case("include") && !patterns.is_empty())
+        .then(|| patterns.iter().map(absolute).collect())
 }
 
 /// Returns the content of the files that an `include` line names. Returns `None` if a file cannot be read or is too
@@ -97,7 +112,11 @@ fn paths(root: &Root, pattern: &str) -> Option<Vec<String>> {
     let mut names: Vec<String> =
         root.names(directory).ok()?.into_iter().map(|name| name.into_string().ok()).collect::<Option<_>>()?;
     let fits = |name: &String| {
-        name.len() >= begin.len() + after.len() && name.starts_with(begin) && name.ends_with(after)
+        let is_hidden = name.starts_with('.') && !begin.starts_with('.');
+        !is_hidden
+            && name.len() >= begin.len() + after.len()
+            && name.starts_with(begin)
+            && name.ends_with(after)
     };
     names.retain(fits);
     names.sort_unstable();

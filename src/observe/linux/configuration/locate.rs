@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::super::process;
 use super::include::{self, Syntax};
-use super::{Parser, access_rules, dockerd, kafka, kubelet, nats, parse, redis, sshd};
+use super::{Parser, access_rules, dockerd, kafka, kubelet, nats, parse, redis, sshd, web};
 use crate::model::Process;
 
 /// The possible paths of a configuration file, and how to read the file. The file is read only if exactly one of the
@@ -27,11 +27,20 @@ pub(super) struct ConfigurationFiles {
     pub(super) agrees: fn(&[u8], &[SocketAddr]) -> bool,
 }
 
-/// Returns the possible configuration files of a process. Returns `None` if the program is not supported, or if the
-/// paths are not known.
-pub(super) fn wanted(process: &Process) -> Option<ConfigurationFiles> {
+/// Returns the command line that names the configuration file: for a worker of nginx, that of its master. A worker is
+/// younger than its master if the master has reloaded the file.
+pub(super) fn command_line<'p>(process: &'p Process, all: &'p [Process]) -> &'p [String] {
+    let is_worker = process.cmdline.first().is_some_and(|title| title.starts_with("nginx: worker process"));
+    let master = process.parents.first().filter(|_| is_worker);
+    let master = master.and_then(|parent| all.iter().find(|process| process.pid == parent.pid));
+    &master.unwrap_or(process).cmdline
+}
+
+/// Returns the possible configuration files of a process with this command line. Returns `None` if the program is not
+/// supported, or if the paths are not known.
+pub(super) fn wanted(process: &Process, cmdline: &[String]) -> Option<ConfigurationFiles> {
     let program = process.exe.as_ref()?.path.rsplit('/').next()?;
-    let arguments = process.cmdline.get(1..).unwrap_or_default();
+    let arguments = cmdline.get(1..).unwrap_or_default();
     let mut options = String::new();
     let mut agrees: fn(&[u8], &[SocketAddr]) -> bool = |_, _| true;
     let mut unit = None;
@@ -76,10 +85,24 @@ pub(super) fn wanted(process: &Process) -> Option<ConfigurationFiles> {
             (vec![option(arguments, &["--config"])?], kubelet::kubelet)
         }
         "sshd" => {
-            let arguments = sshd_arguments(&process.cmdline);
+            let arguments = title_arguments(cmdline, "sshd: ", " [listener]");
             let path = short_option(&arguments, 'f', "46DdeGiqTtV");
             (vec![path.unwrap_or_else(|| "/etc/ssh/sshd_config".to_owned())], sshd::sshd)
         }
+        "nginx" | "openresty" | "angie" => {
+            let arguments = title_arguments(cmdline, "nginx: master process ", "\0");
+            // A relative path and the default path are below the directory of this option.
+            if short_option(&arguments, 'p', "?hvVtTq").is_some() {
+                return None;
+            }
+            let usual = || NGINX.map(str::to_owned).to_vec();
+            (short_option(&arguments, 'c', "?hvVtTq").map_or_else(usual, |path| vec![path]), web::nginx)
+        }
+        "apache2" | "httpd" => {
+            let usual = || APACHE.map(str::to_owned).to_vec();
+            (short_option(arguments, 'f', "DXSMtTvV").map_or_else(usual, |path| vec![path]), web::apache)
+        }
+        "lighttpd" => (vec![short_option(arguments, 'f', "tpDvVh1i")?], web::lighttpd),
         "java" => (vec![kafka_properties(arguments)?], kafka::kafka),
         "dockerd" => {
             // If dockerd does not run as root, it reads another file, in the user's home directory.
@@ -109,6 +132,9 @@ pub(super) fn wanted(process: &Process) -> Option<ConfigurationFiles> {
     let includes = match program {
         "squid" => Some(include::SQUID),
         "sshd" => Some(sshd::INCLUDE),
+        "nginx" | "openresty" | "angie" => Some(web::NGINX_INCLUDE),
+        "apache2" | "httpd" => Some(web::APACHE_INCLUDE),
+        "lighttpd" => Some(web::LIGHTTPD_INCLUDE),
         program if REDIS.contains(&program) => Some(include::REDIS),
         _ => None,
     };
@@ -131,7 +157,7 @@ pub(super) fn wanted(process: &Process) -> Option<ConfigurationFiles> {
 }
 
 /// Returns the value of `--config PATH` or `--config=PATH`. If the option is repeated, programs use the last value.
-fn option(arguments: &[String], names: &[&str]) -> Option<String> {
+pub(super) fn option(arguments: &[String], names: &[&str]) -> Option<String> {
     let mut arguments = arguments.iter();
     let mut last = None;
     while let Some(argument) = arguments.next() {
@@ -146,7 +172,7 @@ fn option(arguments: &[String], names: &[&str]) -> Option<String> {
 
 /// Returns the value of an option with one letter: `-f PATH` or `-fPATH`. The letter may follow `flags`, as in `-dNf
 /// PATH`.
-fn short_option(arguments: &[String], letter: char, flags: &str) -> Option<String> {
+pub(super) fn short_option(arguments: &[String], letter: char, flags: &str) -> Option<String> {
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         let Some(letters) = argument.strip_prefix('-') else { continue };
@@ -159,10 +185,11 @@ fn short_option(arguments: &[String], letter: char, flags: &str) -> Option<Strin
     None
 }
 
-/// Returns the arguments of sshd, which are in its title: `sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups`.
-fn sshd_arguments(cmdline: &[String]) -> Vec<String> {
-    let title = cmdline.first().and_then(|title| title.strip_prefix("sshd: "));
-    match title.and_then(|title| title.split(" [listener]").next()) {
+/// Returns the arguments of a server that shows them in its title: `sshd: /usr/sbin/sshd -D [listener] 0 of 10-100
+/// startups`.
+fn title_arguments(cmdline: &[String], before: &str, after: &str) -> Vec<String> {
+    let title = cmdline.first().and_then(|title| title.strip_prefix(before));
+    match title.and_then(|title| title.split(after).next()) {
         Some(line) => line.split(' ').skip(1).map(str::to_owned).collect(),
         None => cmdline.get(1..).unwrap_or_default().to_vec(),
     }
@@ -181,6 +208,20 @@ fn kafka_properties(arguments: &[String]) -> Option<String> {
 /// The program files of Redis and its variants.
 const REDIS: [&str; 5] =
     ["redis-server", "valkey-server", "keydb-server", "redis-check-rdb", "valkey-check-rdb"];
+
+/// The default paths of nginx and of Apache httpd in packages and images.
+const NGINX: [&str; 4] = [
+    "/etc/nginx/nginx.conf",
+    "/usr/local/nginx/conf/nginx.conf",
+    "/usr/local/openresty/nginx/conf/nginx.conf",
+    "/etc/angie/angie.conf",
+];
+const APACHE: [&str; 4] = [
+    "/etc/apache2/apache2.conf",
+    "/etc/apache2/httpd.conf",
+    "/etc/httpd/conf/httpd.conf",
+    "/usr/local/apache2/conf/httpd.conf",
+];
 
 fn names_file(arguments: &[String]) -> bool {
     arguments.first().is_some_and(|path| path.contains('/') || path.ends_with(".conf"))
@@ -241,7 +282,14 @@ mod tests {
             ),
             ("/opt/bin/java", &["java", "kafka.Kafka", "s.properties", "--override", "listeners=x"], None),
             ("/opt/bin/java", &["java", "-jar", "x.jar"], None),
-            ("/usr/sbin/nginx", &["nginx", "-c", "/etc/nginx.conf"], None),
+            (
+                "/usr/sbin/nginx",
+                &["nginx: master process nginx -g daemon off; -c /etc/n.conf"],
+                Some("/etc/n.conf"),
+            ),
+            ("/usr/sbin/nginx", &["nginx", "-p", "/srv", "-c", "n.conf"], None),
+            ("/usr/sbin/apache2", &["/usr/sbin/apache2", "-f", "/a.conf", "-k", "start"], Some("/a.conf")),
+            ("/usr/sbin/lighttpd", &["lighttpd", "-Df", "/etc/l.conf"], Some("/etc/l.conf")),
             (
                 "/usr/sbin/squid",
                 &["(squid-1)", "--kid", "squid-1", "--foreground", "-sYC"],
@@ -258,7 +306,8 @@ mod tests {
             ("/usr/bin/dockerd", &["dockerd", "--config-file=/srv/d.json"], Some("/srv/d.json")),
             ("/usr/bin/dockerd", &["dockerd", "-H", "fd://"], None),
         ] {
-            let found = wanted(&running(exe, arguments)).map(|wanted| wanted.paths);
+            let process = running(exe, arguments);
+            let found = wanted(&process, &process.cmdline).map(|wanted| wanted.paths);
             assert_eq!(found, path.map(|path| vec![path.to_owned()]), "{arguments:?}");
         }
     }

@@ -7,12 +7,8 @@ use crate::model::{AccessSetting, AdmittedClients};
 /// The `Include` lines of `sshd_config`. A relative path is below `/etc/ssh` (sshd_config(5)).
 pub(super) const INCLUDE: include::Syntax = include::Syntax {
     lines: |text| Some(text.lines().map(str::to_owned).collect()),
-    words: |line| {
-        let mut words = words(line).map(|words| words.map(str::to_owned).collect::<Vec<_>>())?;
-        let paths = words.iter_mut().skip(1).filter(|path| !path.starts_with('/'));
-        paths.for_each(|path| path.insert_str(0, "/etc/ssh/"));
-        Some(words)
-    },
+    words: |line| words(line).map(|words| words.map(str::to_owned).collect()),
+    base: |_, _| Some("/etc/ssh".to_owned()),
 };
 
 /// Returns the words of a line. Returns `None` for a comment, and for a line with quotes, because its words are not
@@ -95,7 +91,7 @@ mod tests {
             assert_eq!(!sshd(text.as_bytes()).is_empty(), is, "{text}");
         }
         let paths = (INCLUDE.words)("Include sshd_config.d/*.conf /x").unwrap();
-        assert_eq!(paths, ["Include", "/etc/ssh/sshd_config.d/*.conf", "/x"]);
+        assert_eq!(paths, ["Include", "sshd_config.d/*.conf", "/x"]);
     }
 
     #[test]

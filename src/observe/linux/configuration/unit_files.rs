@@ -28,6 +28,9 @@ const LONGEST: usize = 256 * 1024;
 /// The maximum number of drop-ins; real units have a few.
 const MOST_DROP_INS: usize = 256;
 
+/// The section, the key and the value of a line.
+type Line = (String, String, String);
+
 /// The command line of a service, and the files and directories from which it was read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ServiceCommand {
@@ -36,21 +39,61 @@ pub(super) struct ServiceCommand {
 }
 
 pub(super) fn command(root: &Root, unit: &str) -> Option<ServiceCommand> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@:".contains(&byte);
-    let name = unit.strip_suffix(".service").filter(|name| name.bytes().all(is_plain))?;
+    let (line, files) = command_text(root, unit)?;
+    if line.contains(['%', '$', '"', '\'', '\\', ';']) {
+        return None;
+    }
+    Some(ServiceCommand { arguments: line.split_whitespace().map(str::to_owned).collect(), files })
+}
+
+/// Returns the words of the command line that systemd starts for the sockets of the unit `socket`; `None` if there is no
+/// command line. Quotes and variables are not replaced, so the arguments may differ.
+pub(super) fn command_of_socket(root: &Root, socket: &str) -> Option<Vec<String>> {
+    let name = socket.strip_suffix(".socket")?;
+    let (lines, _) = unit_lines(root, socket, "socket").unwrap_or_default();
+    let last = |key| values(&lines, "Socket", key).last();
+    let accepts = last("Accept").is_some_and(|value| ["yes", "true", "on", "1"].contains(&value));
+    let service = match last("Service") {
+        Some(service) => service.to_owned(),
+        None if accepts => format!("{}@.service", name.trim_end_matches('@')),
+        None => format!("{name}.service"),
+    };
+    let (line, _) = command_text(root, &service)?;
+    Some(line.split_whitespace().map(str::to_owned).collect())
+}
+
+/// Returns the text of the only `ExecStart=` of a service, and the files that decide it.
+fn command_text(root: &Root, unit: &str) -> Option<(String, Vec<String>)> {
+    let (lines, files) = unit_lines(root, unit, "service")?;
+    let name = unit.strip_suffix(".service")?;
     let (prefix, instance) = name.split_once('@').unwrap_or((name, ""));
-    let template = (prefix != name).then(|| format!("{prefix}@.service"));
+    // An empty value removes the values before it.
+    let mut commands: Vec<&str> = Vec::new();
+    for value in values(&lines, "Service", "ExecStart") {
+        if value.is_empty() { commands.clear() } else { commands.push(value) }
+    }
+    let [line] = commands[..] else { return None };
+    let line = line.trim_start_matches(['@', '-', ':', '+', '!', '|']);
+    Some((line.replace("%i", instance).replace("%p", prefix).replace("%n", unit), files))
+}
+
+/// Returns the lines of a unit and of its drop-ins, and their files; `None` if they are not known.
+fn unit_lines(root: &Root, unit: &str, kind: &str) -> Option<(Vec<Line>, Vec<String>)> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@:".contains(&byte);
+    let name = unit.strip_suffix(kind)?.strip_suffix('.').filter(|name| name.bytes().all(is_plain))?;
+    let (prefix, _) = name.split_once('@').unwrap_or((name, ""));
+    let template = (prefix != name).then(|| format!("{prefix}@.{kind}"));
     let names = || [Some(unit.to_owned()), template.clone()].into_iter().flatten();
     let mut paths = names().flat_map(|name| DIRECTORIES.map(|directory| format!("{directory}/{name}")));
     // A link to /dev/null also counts as a unit, because it masks the unit.
     let path = paths.find(|path| root.stat_link(path).is_some())?;
     let text = read(root, &path).ok()??;
-    let mut command = ServiceCommand { arguments: Vec::new(), files: vec![format!("/{path}")] };
+    let mut files = vec![format!("/{path}")];
     let mut lines = Vec::new();
     add_lines(&text, &mut lines)?;
     let aliases: Vec<String> =
         values(&lines, "Install", "Alias").flat_map(str::split_whitespace).map(str::to_owned).collect();
-    let drop_ins = names().chain(aliases).chain(["service".to_owned()]).chain(dashes(prefix));
+    let drop_ins = names().chain(aliases).chain([kind.to_owned()]).chain(dashes(prefix, kind));
     // A drop-in replaces the drop-ins with the same name in directories of lower priority.
     let mut found: BTreeMap<String, String> = BTreeMap::new();
     for unit in drop_ins {
@@ -61,7 +104,7 @@ pub(super) fn command(root: &Root, unit: &str) -> Option<ServiceCommand> {
                 continue;
             }
             let names = root.names(&directory).ok()?;
-            command.files.push(format!("/{directory}"));
+            files.push(format!("/{directory}"));
             for name in names.into_iter().filter_map(|name| name.into_string().ok()) {
                 if name.ends_with(".conf") {
                     found.entry(name.clone()).or_insert_with(|| format!("{directory}/{name}"));
@@ -78,21 +121,9 @@ pub(super) fn command(root: &Root, unit: &str) -> Option<ServiceCommand> {
             Some("/dev/null") => continue,
             _ => add_lines(&read(root, &path).ok()??, &mut lines)?,
         }
-        command.files.push(format!("/{path}"));
+        files.push(format!("/{path}"));
     }
-    // An empty value removes the values before it.
-    let mut commands: Vec<&str> = Vec::new();
-    for value in values(&lines, "Service", "ExecStart") {
-        if value.is_empty() { commands.clear() } else { commands.push(value) }
-    }
-    let [line] = commands[..] else { return None };
-    let line = line.trim_start_matches(['@', '-', ':', '+', '!', '|']);
-    let line = line.replace("%i", instance).replace("%p", prefix).replace("%n", unit);
-    if line.contains(['%', '$', '"', '\'', '\\', ';']) {
-        return None;
-    }
-    command.arguments = line.split_whitespace().map(str::to_owned).collect();
-    Some(command)
+    Some((lines, files))
 }
 
 fn read(root: &Root, path: &str) -> Result<Option<String>, String> {
@@ -101,13 +132,13 @@ fn read(root: &Root, path: &str) -> Result<Option<String>, String> {
 }
 
 /// Returns the names of the units whose drop-ins also apply to this unit. For `a-b.service`, this is `a-.service`.
-fn dashes(prefix: &str) -> Vec<String> {
+fn dashes(prefix: &str, kind: &str) -> Vec<String> {
     let ends = prefix.match_indices('-').map(|(at, _)| at + 1).filter(|end| *end < prefix.len());
-    ends.filter_map(|end| Some(format!("{}.service", prefix.get(..end)?))).collect()
+    ends.filter_map(|end| Some(format!("{}.{kind}", prefix.get(..end)?))).collect()
 }
 
 /// Adds the lines of a unit, as section, key and value. Returns `None` if the lines are not known.
-fn add_lines(text: &str, lines: &mut Vec<(String, String, String)>) -> Option<()> {
+fn add_lines(text: &str, lines: &mut Vec<Line>) -> Option<()> {
     let mut section = String::new();
     for line in lines::unit(text)? {
         let line = line.trim_matches([' ', '\t']);
@@ -120,11 +151,7 @@ fn add_lines(text: &str, lines: &mut Vec<(String, String, String)>) -> Option<()
     Some(())
 }
 
-fn values<'l>(
-    lines: &'l [(String, String, String)],
-    section: &'l str,
-    key: &'l str,
-) -> impl Iterator<Item = &'l str> {
+fn values<'l>(lines: &'l [Line], section: &'l str, key: &'l str) -> impl Iterator<Item = &'l str> {
     lines.iter().filter(move |line| line.0 == section && line.1 == key).map(|line| line.2.as_str())
 }
 
@@ -138,6 +165,11 @@ mod tests {
     const UNIT: &str = "[Unit]\nDescription=x\n[Service]\nType=notify\nExecStart=/usr/bin/redis-server /etc/redis/redis.conf \\\n --daemonize no\n[Install]\nAlias=redis.service\n";
 
     fn in_tree(files: &[(&str, &str)], unit: &str) -> Option<String> {
+        let (_directory, root) = tree(files);
+        command(&root, unit).map(|command| command.arguments.join(" "))
+    }
+
+    fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
         let directory = tempfile::tempdir().unwrap();
         for (path, text) in files {
             let path = directory.path().join(path);
@@ -148,7 +180,41 @@ mod tests {
             }
         }
         let root = Root::new(fs::File::open(directory.path()).unwrap().into(), false);
-        command(&root, unit).map(|command| command.arguments.join(" "))
+        (directory, root)
+    }
+
+    #[test]
+    fn the_command_line_of_a_socket() {
+        const PROXY: &str =
+            "[Service]\nExecStart=/lib/systemd/systemd-socket-proxyd $OPTIONS 127.0.0.1:6379\n";
+        let proxy = Some("/lib/systemd/systemd-socket-proxyd $OPTIONS 127.0.0.1:6379");
+        for (name, files, unit, is) in [
+            ("its service", vec![("etc/systemd/system/a.service", PROXY)], "a.socket", proxy),
+            ("no service", vec![("etc/systemd/system/b.service", PROXY)], "a.socket", None),
+            (
+                "another service",
+                vec![
+                    ("etc/systemd/system/b.service", PROXY),
+                    ("etc/systemd/system/a.socket", "[Socket]\nListenStream=1\nService=b.service\n"),
+                ],
+                "a.socket",
+                proxy,
+            ),
+            (
+                "one service for each connection",
+                vec![
+                    ("etc/systemd/system/a@.service", "[Service]\nExecStart=-/bin/nc 10.0.0.1 22\n"),
+                    ("etc/systemd/system/a.socket", "[Socket]\nListenStream=1\nAccept=yes\n"),
+                ],
+                "a.socket",
+                Some("/bin/nc 10.0.0.1 22"),
+            ),
+            ("an instance", vec![("etc/systemd/system/a@.service", PROXY)], "a@1.socket", proxy),
+        ] {
+            let (_directory, root) = tree(&files);
+            let found = command_of_socket(&root, unit).map(|words| words.join(" "));
+            assert_eq!(found.as_deref(), is, "{name}");
+        }
     }
 
     #[test]
