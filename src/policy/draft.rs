@@ -99,7 +99,7 @@ enum DraftPort {
 
 type ServicePlaces = BTreeMap<(DraftPort, Protocol, IpAddr), ServicePlace>;
 
-/// The sockets of a service that have one port, protocol and address.
+/// The sockets of a service that have the same port, protocol and address.
 #[derive(Default)]
 struct ServicePlace {
     ports: BTreeSet<u16>,

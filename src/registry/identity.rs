@@ -225,8 +225,8 @@ fn by_file(file: &str, own: Option<&str>) -> Vec<ListedProgram> {
     if named.is_empty() { found } else { named }
 }
 
-/// Returns whether a row of the table has the process name `name` and the program file `file`. If so, a row that has
-/// only this process name is for another program.
+/// Returns whether the table has a row with the process name `name` and the program file `file`. A row with the process
+/// name alone is then about another program.
 fn is_cut_of_another(name: &str, file: &str) -> bool {
     programs::programs_named(name).any(|row| matches!(row.matches, Match::Exe(whole) if whole == file))
 }

@@ -37,9 +37,8 @@ pub(super) struct RegistryRow {
     pub(super) registered: Option<&'static str>,
     pub(super) modified: Option<&'static str>,
     pub(super) reference: Option<&'static str>,
-    /// The earliest and the latest possible time of the registration. It exists only in rows of the package
-    /// `port-numbers`, because IANA's older CSV lacks these rows. The assignee, dates and reference of such a row are
-    /// not absent, but unknown.
+    /// The earliest and the latest possible time of the registration. Only rows of the package `port-numbers` have it.
+    /// IANA's older CSV lacks these rows, so their assignee, dates and reference are unknown.
     pub(super) since: Option<&'static str>,
     pub(super) notes: Option<&'static str>,
 }

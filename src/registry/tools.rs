@@ -62,8 +62,8 @@ const PACKETS: &str = include_str!("data/packet-programs.tsv");
 static PACKET_NAMES: NameIndex<{ count(PACKETS, COLUMN) }> = NameIndex::new(PACKETS, COLUMN);
 const COLUMN: Column = Column::Programs(0);
 
-/// Returns the fields of the rows that name the program, and then of the rows for any program. The flag is true for a
-/// row that applies only on its own ports.
+/// Returns the fields of each row that names the program, and then of each row for any program. The flag is true if the
+/// row applies only on its own ports.
 fn rows_of<const FIELDS: usize, const N: usize>(
     programs: &Programs<N>,
     command: &CommandLine<'_>,

@@ -25,8 +25,7 @@ pub(super) enum CellFormat {
     Complete,
     /// The form for a wide terminal: everything except a long list of pids.
     Long,
-    /// The form for a narrow terminal: the first pid and the most severe flag, with the number of further pids and
-    /// flags.
+    /// The form for a narrow terminal: the first pid and the most severe flag, and how many others there are.
     Short,
     /// Like `Short`, for a table without the column UNIT. SERVICE then contains the container of a published port.
     WithoutUnit,
@@ -137,7 +136,7 @@ pub(super) fn v6only(entry: &Entry, _: CellFormat) -> Field {
 
 pub(super) fn state(entry: &Entry, form: CellFormat) -> Field {
     Field::plain(match (entry.socket.state, form) {
-        // ss(8) uses the abbreviations `unconn` and `estab`.
+        // The abbreviations of ss(8).
         (State::Unconnected, form) if form.is_short() => "unconn",
         (State::Established, form) if form.is_short() => "estab",
         (state, _) => state.name(),
@@ -332,8 +331,7 @@ pub(super) fn exposure_text(
     match kind.filter(|kind| matches!(kind, ReachKind::Filtered | ReachKind::Limited | ReachKind::Machine)) {
         Some(kind) if form.is_short() => kind.name().to_owned(),
         Some(kind) if form != CellFormat::Data => format!("{exposure} ({})", kind.name()),
-        // A question mark means that an effect is not known: the effect of the firewall, or of a rule that forwards the
-        // port.
+        // A question mark means that the effect of the firewall, or of a rule that forwards the port, is not known.
         _ if form != CellFormat::Data && (kind == Some(ReachKind::Unknown) || is_unknown) => {
             format!("{exposure}?")
         }

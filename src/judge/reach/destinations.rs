@@ -20,7 +20,7 @@ const MOST_COMPARISONS: usize = 8_000_000;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Class {
     pub(super) interface: usize,
-    /// The address that is evaluated for all addresses of the class.
+    /// The rules are evaluated for this address only. The result is valid for every address of the class.
     pub(super) address: IpAddr,
     /// The addresses of this machine that belong to the class.
     pub(super) alike: Vec<IpAddr>,

@@ -308,7 +308,7 @@ pub(super) fn mapped_paths(
     Ok(lines.map(|one| (one.range, one.path)).filter(|(_, path)| seen.insert(path.clone())).collect())
 }
 
-/// Returns each mapped file with code once. `maps` has lines of the form `START-END PERMISSIONS OFFSET DEVICE INODE
+/// Returns the mapped files that contain code, without repetition. `maps` has lines of the form `START-END PERMISSIONS OFFSET DEVICE INODE
 /// PATH`.
 fn mappings(maps: &[u8]) -> Vec<Mapping> {
     let mut seen = HashSet::new();

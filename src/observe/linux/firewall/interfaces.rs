@@ -38,7 +38,7 @@ const ROUTE_LOCALNET: usize = 25 * 4;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_ATTACHED: u16 = 2;
 /// The attributes with the IDs of XDP programs. A device with a single program has the first attribute. A device with
-/// several programs has the others: for the program in the driver, in the network stack and in the hardware.
+/// several programs has the others, in this order: driver, network stack, hardware.
 const IFLA_XDP_IDS: [u16; 4] = [4, 5, 6, 7];
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;

@@ -10,7 +10,7 @@ const WORD: usize = 4;
 /// The content that an expression stored in consecutive registers.
 #[derive(Clone, Debug)]
 pub(super) enum Content<'d> {
-    /// Consecutive fields of the packet, and the bits that a mask keeps. `None` for all bits.
+    /// Consecutive fields of the packet, and the mask of the bits that are kept. `None` keeps all bits.
     Packet {
         parts: Vec<Part>,
         mask: Option<Vec<u8>>,

@@ -8,6 +8,7 @@
 //! The iterators need `CAP_BPF`, `CAP_PERFMON` and a description of the kernel's types. They are not available in a
 //! user namespace or under lockdown. Without them, the walk over `/proc` is used.
 
+mod assembler;
 mod bpf_syscall;
 mod layout;
 mod program;

@@ -3,14 +3,10 @@
 
 use std::os::fd::RawFd;
 
+use super::assembler::{
+    Assembler, CURRENT_TASK, Label, POINTER, R0, R1, R2, R3, R6, R7, R8, R9, SOCK_FROM_FILE, STACK,
+};
 use super::layout::{DescriptorTable, Layout};
-
-/// `BPF_FUNC_probe_read_kernel`, `BPF_FUNC_seq_write`, `BPF_FUNC_get_current_task_btf` and `BPF_FUNC_sock_from_file`
-/// (linux/bpf.h).
-const PROBE_READ: i32 = 113;
-const SEQ_WRITE: i32 = 127;
-const CURRENT_TASK: i32 = 158;
-const SOCK_FROM_FILE: i32 = 162;
 
 /// `ANON_INODE_FS_MAGIC`, `NSFS_MAGIC` and `SOCKFS_MAGIC` (linux/magic.h).
 const ANONYMOUS_FILES: i32 = 0x0904_1934;
@@ -18,8 +14,6 @@ const NAMESPACES: i32 = 0x6e73_6673;
 const SOCKET_FILES: i32 = 0x534f_434b;
 /// The first 8 bytes of the names of the anonymous files whose link must be read.
 const WANTED_NAMES: [[u8; 8]; 2] = [*b"[io_urin", *b"bpf_link"];
-/// `BPF_PSEUDO_MAP_VALUE` (linux/bpf.h). It replaces the descriptor of an array with the address of the array's value.
-const MAP_VALUE: Register = 2;
 /// A mask for the level of a pid namespace, which is below `MAX_PID_NS_LEVEL` (linux/pid_namespace.h). The mask proves
 /// to the BPF verifier that the level has a limit.
 const LEVELS: i32 = 31;
@@ -43,191 +37,21 @@ pub(super) const WANTED: u32 = 1;
 /// Not every descriptor was searched, or a thread has its own table.
 pub(super) const UNFINISHED: u32 = 2;
 
-/// R0 is the result of a call, R1 to R5 are its arguments, and R10 is the end of the stack.
-type Register = u8;
-const R0: Register = 0;
-const R1: Register = 1;
-const R2: Register = 2;
-const R3: Register = 3;
-const R6: Register = 6;
-const R7: Register = 7;
-const R8: Register = 8;
-const R9: Register = 9;
-const STACK: Register = 10;
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Label {
-    Descriptors,
-    NextDescriptor,
-    Entry,
-    Found,
-    Unfinished,
-    Socket,
-    NoSocket,
-    Wanted,
-    Other,
-    Write,
-    End,
-}
-
-#[derive(Default)]
-struct Assembler {
-    code: Vec<u64>,
-    jumps: Vec<(usize, Label)>,
-    labels: Vec<(Label, usize)>,
-}
+/// The number of last bits of an inode. These bits select the byte of the inode in a [`wanted`] array.
+const SLOT_BITS: i32 = 16;
+/// The mask for the last [`SLOT_BITS`] bits. It also proves to the BPF verifier that no byte after the end of the array
+/// is read.
+const SLOT: i32 = 0xffff;
+/// The value of a byte that no wanted inode selects.
+const FREE: u8 = 0;
+/// The value of a byte that several wanted inodes with different tags select.
+const SHARED: u8 = 1;
+/// The first value of a tag. A tag is made from the bits of an inode above the last [`SLOT_BITS`] bits.
+const FIRST_TAG: u8 = 2;
+/// The mask for the bits of a tag.
+const TAG: i32 = 0x7f;
 
 impl Assembler {
-    fn add(&mut self, operation: u8, to: Register, from: Register, offset: i16, value: i32) {
-        self.code.push(
-            u64::from(operation)
-                | u64::from(to) << 8
-                | u64::from(from) << 12
-                | u64::from(offset.cast_unsigned()) << 16
-                | u64::from(value.cast_unsigned()) << 32,
-        );
-    }
-
-    fn copy(&mut self, to: Register, from: Register) {
-        self.add(0xbf, to, from, 0, 0);
-    }
-
-    fn set(&mut self, to: Register, value: i32) {
-        self.add(0xb7, to, 0, 0, value);
-    }
-
-    /// Adds code that sets a register to 8 bytes.
-    fn set_bytes(&mut self, to: Register, bytes: [u8; 8]) {
-        let value = u64::from_ne_bytes(bytes);
-        self.code.push(0x18 | u64::from(to) << 8 | value << 32);
-        self.code.push(value & 0xffff_ffff_0000_0000);
-    }
-
-    /// Adds code that sets a register to the address of the first byte of an array's value.
-    fn set_array(&mut self, to: Register, array: RawFd) {
-        self.add(0x18, to, MAP_VALUE, 0, array);
-        self.code.push(0);
-    }
-
-    fn add_value(&mut self, to: Register, value: i32) {
-        self.add(0x07, to, 0, 0, value);
-    }
-
-    fn load8(&mut self, to: Register, from: Register, offset: i16) {
-        self.add(0x79, to, from, offset, 0);
-    }
-
-    fn load4(&mut self, to: Register, from: Register, offset: i16) {
-        self.add(0x61, to, from, offset, 0);
-    }
-
-    fn load1(&mut self, to: Register, from: Register) {
-        self.add(0x71, to, from, 0, 0);
-    }
-
-    fn and(&mut self, to: Register, value: i32) {
-        self.add(0x57, to, 0, 0, value);
-    }
-
-    fn add_register(&mut self, to: Register, from: Register) {
-        self.add(0x0f, to, from, 0, 0);
-    }
-
-    fn store8(&mut self, offset: i16, from: Register) {
-        self.add(0x7b, STACK, from, offset, 0);
-    }
-
-    fn store4(&mut self, offset: i16, from: Register) {
-        self.add(0x63, STACK, from, offset, 0);
-    }
-
-    fn store4_value(&mut self, offset: i16, value: u32) {
-        self.add(0x62, STACK, 0, offset, value.cast_signed());
-    }
-
-    fn call(&mut self, function: i32) {
-        self.add(0x85, 0, 0, 0, function);
-    }
-
-    fn jump(&mut self, to: Label) {
-        self.jumps.push((self.code.len(), to));
-        self.add(0x05, 0, 0, 0, 0);
-    }
-
-    fn jump_if(&mut self, register: Register, value: i32, to: Label) {
-        self.jumps.push((self.code.len(), to));
-        self.add(0x15, register, 0, 0, value);
-    }
-
-    fn jump_unless(&mut self, register: Register, value: i32, to: Label) {
-        self.jumps.push((self.code.len(), to));
-        self.add(0x55, register, 0, 0, value);
-    }
-
-    fn jump_if_equal(&mut self, one: Register, other: Register, to: Label) {
-        self.jumps.push((self.code.len(), to));
-        self.add(0x1d, one, other, 0, 0);
-    }
-
-    fn jump_unless_equal(&mut self, one: Register, other: Register, to: Label) {
-        self.jumps.push((self.code.len(), to));
-        self.add(0x5d, one, other, 0, 0);
-    }
-
-    fn label(&mut self, label: Label) {
-        self.labels.push((label, self.code.len()));
-    }
-
-    fn jump_if_not_below(&mut self, one: Register, other: Register, to: Label) {
-        self.jumps.push((self.code.len(), to));
-        self.add(0x3d, one, other, 0, 0);
-    }
-
-    /// Adds a jump by which the kernel leaves a loop that takes too long (`may_goto`, Linux 6.9). Without this jump,
-    /// the verifier refuses a loop whose end it cannot prove.
-    fn leave_long_loop(&mut self, to: Label) {
-        self.jumps.push((self.code.len(), to));
-        self.add(0xe5, 0, 0, 0, 0);
-    }
-
-    fn shift_left(&mut self, to: Register, bits: i32) {
-        self.add(0x67, to, 0, 0, bits);
-    }
-
-    fn shift_right(&mut self, to: Register, bits: i32) {
-        self.add(0x77, to, 0, 0, bits);
-    }
-
-    /// Adds code that copies `size` bytes from the address `base` + `at` to the stack at `offset`. If the bytes cannot
-    /// be read, for example because the process has ended, the BPF program ends.
-    ///
-    /// A load with a known type (BTF) would be faster, but the verifier needs up to a millisecond to check it.
-    fn copy_to_stack(&mut self, offset: i16, size: i32, base: Register, at: i16) {
-        self.copy_to_stack_or(offset, size, base, at, Label::End);
-    }
-
-    /// Like `copy_to_stack`, but the code jumps to `failed` if the bytes cannot be read.
-    fn copy_to_stack_or(&mut self, offset: i16, size: i32, base: Register, at: i16, failed: Label) {
-        self.copy(R3, base);
-        self.add_value(R3, at.into());
-        self.copy(R1, STACK);
-        self.add_value(R1, offset.into());
-        self.set(R2, size);
-        self.call(PROBE_READ);
-        self.jump_unless(R0, 0, failed);
-    }
-
-    /// Adds code that loads the pointer at the address `base` + `at`.
-    fn follow(&mut self, to: Register, base: Register, at: i16) {
-        self.follow_or(to, base, at, Label::End);
-    }
-
-    /// Like `follow`, but the code jumps to `failed` if the pointer cannot be read.
-    fn follow_or(&mut self, to: Register, base: Register, at: i16, failed: Label) {
-        self.copy_to_stack_or(POINTER, 8, base, at, failed);
-        self.load8(to, STACK, POINTER);
-    }
-
     /// Adds a jump that is taken if the inode in R1 is not in the array of wanted inodes (see [`wanted`]).
     fn jump_unless_wanted(&mut self, array: RawFd, to: Label) {
         self.copy(R3, R1);
@@ -251,47 +75,7 @@ impl Assembler {
             self.jump_if_equal(R1, R2, to);
         }
     }
-
-    /// Adds code that writes the record on the stack to the output and ends the BPF program. Returns the whole program.
-    fn write(mut self, offset: i16, length: usize) -> Vec<u64> {
-        self.load8(R1, R6, 0);
-        self.load8(R1, R1, 0);
-        self.copy(R2, STACK);
-        self.add_value(R2, offset.into());
-        self.set(R3, i32::try_from(length).unwrap_or_default());
-        self.call(SEQ_WRITE);
-        self.label(Label::End);
-        self.set(R0, 0);
-        self.add(0x95, 0, 0, 0, 0);
-        for (at, label) in self.jumps {
-            let to = self.labels.iter().find(|(own, _)| *own == label).map_or(at, |(_, to)| *to);
-            // A jump counts from the next instruction, and a loop jumps backwards.
-            let distance =
-                to.checked_signed_diff(at + 1).and_then(|far| i16::try_from(far).ok()).unwrap_or(0);
-            if let Some(jump) = self.code.get_mut(at) {
-                *jump |= u64::from(distance.cast_unsigned()) << 16;
-            }
-        }
-        self.code
-    }
 }
-
-/// The offset of a pointer on the stack.
-const POINTER: i16 = -8;
-
-/// The number of last bits of an inode. These bits select the byte of the inode in a [`wanted`] array.
-const SLOT_BITS: i32 = 16;
-/// The mask for the last [`SLOT_BITS`] bits. It also proves to the BPF verifier that no byte after the end of the array
-/// is read.
-const SLOT: i32 = 0xffff;
-/// The value of a byte that no wanted inode selects.
-const FREE: u8 = 0;
-/// The value of a byte that several wanted inodes with different tags select.
-const SHARED: u8 = 1;
-/// The first value of a tag. A tag is made from the bits of an inode above the last [`SLOT_BITS`] bits.
-const FIRST_TAG: u8 = 2;
-/// The mask for the bits of a tag.
-const TAG: i32 = 0x7f;
 
 /// Returns an array that the BPF programs search. The last bits of a wanted inode select a byte, and this byte contains
 /// the tag of the inode. A few other sockets are reported too, because their inodes have the same last bits and tag.
