@@ -143,6 +143,14 @@ pub fn compare<'a>(before: &'a Report, after: &'a Report) -> Comparison<'a> {
     Comparison { before: &before.snapshot, after: &after.snapshot, compared, changes, not_compared }
 }
 
+/// Returns the changes between two scans of `watch`, in the order of listings. Sockets with equal fingerprints count
+/// once. A value that becomes unknown is not a change, because every scan of `watch` has the same privileges.
+pub fn difference<'a>(before: &'a Report, after: &'a Report) -> Vec<Change<'a>> {
+    let mut found = matched(&before.entries, &after.entries);
+    move_weakened(&mut found, before, after);
+    found.changes
+}
+
 /// Adds a change for each pair whose listener is now less protected, and removes the pair from the unchanged pairs.
 /// Pairs whose processes or clients cannot be compared stay unchanged, because their findings may differ without a
 /// change.

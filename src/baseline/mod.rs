@@ -16,7 +16,7 @@ use self::clients::ClientChange;
 use crate::judge::Entry;
 use crate::model::{ExeState, Exposure, Forwarding, Netns, Owner, Protocol, RunTarget};
 
-pub use self::compare::{Comparison, NotCompared, NotComparedReason, ReportedChange, compare};
+pub use self::compare::{Comparison, NotCompared, NotComparedReason, ReportedChange, compare, difference};
 pub use self::findings::{add_to, since};
 pub use crate::findings::change::ChangeKind;
 
@@ -218,12 +218,6 @@ pub struct Change<'a> {
     /// Whether the listener now and before are only probably one service. In this case a process was not visible, but
     /// unit and user are the same.
     pub is_probable: bool,
-}
-
-/// Returns the changes between two scans of `watch`, in the order of listings. Sockets with equal fingerprints count
-/// once. A value that becomes unknown is not a change, because every scan of `watch` has the same privileges.
-pub fn difference<'a>(before: &'a [Entry], after: &'a [Entry]) -> Vec<Change<'a>> {
-    matched(before, after).changes
 }
 
 type Pair<'a> = (&'a Entry, &'a Entry);

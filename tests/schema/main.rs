@@ -357,7 +357,7 @@ fn events_of_everything() {
         events::start(report, &mut bytes).unwrap();
         events::gaps_changed(&report.snapshot, &mut bytes).unwrap();
     }
-    for change in difference(&reports[0].entries, &reports[1].entries) {
+    for change in difference(&reports[0], &reports[1]) {
         events::change(&change, &after, &mut bytes).unwrap();
     }
     let mut printed = Vec::new();

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::baseline::{Comparison, NotComparedReason, add_to, compare, since};
+use crate::baseline::{Comparison, NotComparedReason, add_to, compare, difference, since};
 use crate::judge::audit::{Audit, AuditVerdict, Subject};
 use crate::judge::{Report, judge};
 use crate::registry::Registry;
@@ -44,6 +44,24 @@ pub(super) fn seen(rows: &[Row]) -> Snapshot {
         }
     }
     snapshot
+}
+
+/// A server that was restarted without its password, for `diff` and for `watch`.
+#[test]
+fn a_protection_that_was_dropped() {
+    let redis = |line: &str| {
+        let mut snapshot = seen(&[("tcp/0.0.0.0:6379", Some(0), &["/usr/bin/redis-server"])]);
+        snapshot.processes[0].cmdline = line.split(' ').map(str::to_owned).collect();
+        report(&snapshot)
+    };
+    let before = redis("redis-server --requirepass secret");
+    let after = redis("redis-server --protected-mode no");
+    for (was, is, kinds) in [(&before, &after, &[ChangeKind::Weakened][..]), (&after, &before, &[])] {
+        let compared = compare(was, is);
+        let compared: Vec<_> = compared.changes.iter().map(|reported| reported.change.kind).collect();
+        let watched: Vec<_> = difference(was, is).iter().map(|change| change.kind).collect();
+        assert_eq!((&compared[..], &watched[..]), (kinds, kinds));
+    }
 }
 
 #[test]

@@ -88,7 +88,8 @@ fn joined(snapshot: &Snapshot) -> Vec<Entry> {
 
 /// Returns the difference as text: kind, endpoint, and the former endpoint if it differs.
 fn printed(before: &Snapshot, after: &Snapshot) -> Vec<String> {
-    difference(&joined(before), &joined(after))
+    matched(&joined(before), &joined(after))
+        .changes
         .iter()
         .map(|change| {
             let local = &change.listener.socket.local;
@@ -402,7 +403,7 @@ fn the_families_of_a_wildcard_socket() {
         ("tcp/[::1]:80", Some(true), Some(false), None),
     ] {
         let (before, after) = (with(local, was), with(local, is));
-        let found = difference(&before, &after);
+        let found = matched(&before, &after).changes;
         let kinds: Vec<ChangeKind> = found.iter().map(|change| change.kind).collect();
         assert_eq!(kinds, Vec::from_iter(wanted), "{local} {was:?} {is:?}");
     }

@@ -223,7 +223,7 @@ impl Watch {
         let Some(seen) = seen else { return Ok(self.search_owners_again()) };
         let report = self.report(seen);
         if let Some(last) = &self.last {
-            let changes = difference(&last.entries, &report.entries);
+            let changes = difference(last, &report);
             let other_gaps = gaps(&last.snapshot) != gaps(&report.snapshot);
             on_update(WatchUpdate::Next { report: &report, changes, other_gaps })?;
         } else {

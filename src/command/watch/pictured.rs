@@ -28,7 +28,7 @@ pub(super) fn source(report: &Report) -> Source<'_> {
 pub(super) fn explored(before: &Report, after: &Report, size: Size, style: &Style) -> Explorer {
     let mut explorer = Explorer::new(Duration::from_secs(1), size, *style, false);
     explorer.note(&WatchUpdate::Start(before));
-    let changes = difference(&before.entries, &after.entries);
+    let changes = difference(before, after);
     explorer.note(&WatchUpdate::Next { report: after, changes, other_gaps: false });
     explorer.make_rows(source(after));
     explorer
