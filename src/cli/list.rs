@@ -36,13 +36,13 @@ Words and marks in a table:
   SERVICE: the running service, such as 'OpenSSH server'.
   SERVICE in parentheses: the service that usually uses the port.
   SERVICE IANA: the registered service of the port; the running service is not known.
+  SERVICE with 'to', such as 'to shop-web': the container that receives the traffic.
   PROCESS (hidden): you are not allowed to see the process; run with sudo.
   PROCESS with ?, such as nginx?: the probable owner.
   PROCESS (kernel): the socket belongs to the kernel, not to a process.
   PROCESS (NAT rule): no program listens; a rule forwards the port.
   PROCESS (stopped): the process is stopped and answers no client.
   USER: the effective user of the processes or, if no process is visible, the creator of the socket.
-  UNIT with 'to', such as 'to shop-web': the container that receives the traffic.
   FLAGS ?: not judged, because the program is not visible.
   FLAGS with ?, such as orphaned?: the finding is presumed.
   STARTED with ?: when the probable owner started.

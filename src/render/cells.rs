@@ -14,7 +14,6 @@ use crate::model::{
     short_container,
 };
 
-use super::wrap::clip;
 use super::{Emphasis, address as local_address, sanitize, verdict_text};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +26,7 @@ pub(super) enum CellFormat {
     Long,
     /// The form for a narrow terminal: the first pid and the most severe flag, and how many others there are.
     Short,
-    /// Like `Short`, for a table without the column UNIT. SERVICE then contains the container of a published port.
+    /// Like `Short`, for a table without the column UNIT.
     WithoutUnit,
 }
 
@@ -239,20 +238,15 @@ pub(super) fn cgroup(entry: &Entry, _: CellFormat) -> Field {
     Field::text(entry.socket.cgroup.as_deref())
 }
 
-/// For machines, returns the unit of the socket. For people, returns the first of these that is known:
-///
-/// - the container that receives the traffic of a published port
-/// - the running container
-/// - the running unit
+/// For machines, returns the unit of the socket. For people, returns the running container, or else the running unit.
 pub(super) fn unit(entry: &Entry, form: CellFormat) -> Field {
     match form {
         CellFormat::Data => Field::text(entry.socket.unit.as_deref()),
         CellFormat::Short => Field::text(
             group(entry)
-                .as_deref()
                 .map(|unit| unit.strip_suffix(".service").filter(|name| !name.contains('.')).unwrap_or(unit)),
         ),
-        _ => Field::text(group(entry).as_deref()),
+        _ => Field::text(group(entry)),
     }
 }
 
@@ -260,9 +254,8 @@ pub(super) fn has_unit(entry: &Entry) -> bool {
     group(entry).is_some()
 }
 
-fn group(entry: &Entry) -> Option<Cow<'_, str>> {
-    let running = || running_container(entry).or_else(|| running_unit(entry)).map(Cow::Borrowed);
-    to_container(entry).map(Cow::Owned).or_else(running)
+fn group(entry: &Entry) -> Option<&str> {
+    running_container(entry).or_else(|| running_unit(entry))
 }
 
 /// Returns the container of the socket. If it is not known, returns the container of the first process that has one. An
@@ -419,9 +412,6 @@ pub(super) fn flag_texts(entry: &Entry, _: CellFormat) -> Field {
     Field::list(entry.findings().iter().map(Finding::sentence))
 }
 
-/// The maximum width of the first flag in the form `WithoutUnit`, if further flags are only counted (`+2`).
-const WIDEST_FIRST_FLAG: usize = 11;
-
 /// The text of FLAGS for an entry that could not be judged and has no finding.
 pub(super) const UNJUDGED: &str = "?";
 
@@ -450,9 +440,7 @@ pub(super) fn flags(entry: &Entry, form: CellFormat) -> Field {
     let text = match form {
         CellFormat::Data => joined(codes, ","),
         form if form.is_short() && shown.len() > 1 => {
-            let first = joined(codes.take(1), "");
-            let widest = if form == CellFormat::Short { usize::MAX } else { WIDEST_FIRST_FLAG };
-            format!("{} +{}", clip(&first, widest), shown.len() - 1)
+            format!("{} +{}", joined(codes.take(1), ""), shown.len() - 1)
         }
         _ => joined(codes, ", "),
     };

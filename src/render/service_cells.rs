@@ -25,9 +25,8 @@ pub(super) fn service(entry: &Entry, form: CellFormat) -> Field {
         let text = text.split(" (").next().unwrap_or(text);
         sanitize(if form.is_short() { without_kind(text) } else { text }).into_owned()
     };
-    if form == CellFormat::WithoutUnit
-        && let Some(container) = to_container(entry)
-    {
+    // A published port is only a way to the service in the container.
+    if let Some(container) = to_container(entry) {
         return Field::text(Some(&container));
     }
     let text = match entry.service() {

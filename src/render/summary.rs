@@ -1,12 +1,13 @@
 //! The last lines of a listing: the number of listeners and of flags, and the parts that could not be seen. If
 //! something relevant could not be seen, these lines never suggest an all-clear.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use jiff::Timestamp;
 
 use crate::findings::Flag;
-use crate::findings::text::{capitalized, plural};
+use crate::findings::text::{FEW, capitalized, first_of, plural};
 use crate::judge::{Entry, Report};
 use crate::model::{Gap, Severity, State};
 use crate::registry::Registry;
@@ -107,20 +108,56 @@ fn counts(report: &Report) -> String {
         // Most flags are about the program, so an entry without a visible program could not be judged.
         said.push_str(&format!(" Not judged ({UNJUDGED}): {unjudged}, because the program is not visible."));
     }
+    let unseen: Vec<u16> = report
+        .entries
+        .iter()
+        .filter(|entry| leads_to_unseen_service(entry))
+        .map(|entry| entry.socket.local.port)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    if !unseen.is_empty() {
+        let (ports, services, it) =
+            if unseen.len() == 1 { ("port", "service", "it") } else { ("ports", "services", "them") };
+        let few = first_of(&unseen.iter().map(u16::to_string).collect::<Vec<_>>(), FEW);
+        let sudo = if report.snapshot.host.privileged { "" } else { "sudo " };
+        said.push_str(&format!(" Not judged: the {services} behind the published {ports} {few} ({sudo}portolan audit judges {it})."));
+    }
     said
 }
 
+/// Returns whether a published port leads to a service in a network namespace that was not scanned. The list then has
+/// no flag for this service.
+fn leads_to_unseen_service(entry: &Entry) -> bool {
+    let Some(to) = entry.forward_target() else { return false };
+    // A rule can also forward a port to another machine.
+    let is_here = to.container.is_some() || entry.socket.forwarding.is_none();
+    is_here && to.pids.is_empty() && !to.address.is_loopback() && !is_unjudged(entry)
+}
+
 fn flagged(report: &Report, severity: Severity) -> Option<String> {
-    let findings = report.entries.iter().flat_map(Entry::findings).filter(|found| found.severity == severity);
-    let found: Vec<(Flag, bool)> = findings.map(|found| (found.flag(), found.is_presumed())).collect();
+    let findings =
+        report.entries.iter().flat_map(|entry| entry.findings().iter().map(move |found| (entry, found)));
+    let findings = findings.filter(|(_, found)| found.severity == severity);
+    let found: Vec<(Flag, bool, u16)> =
+        findings.map(|(entry, found)| (found.flag(), found.is_presumed(), entry.socket.local.port)).collect();
     if found.is_empty() {
         return None;
     }
     let flags = Flag::all().filter_map(|flag| {
-        let count = found.iter().filter(|(found, _)| *found == flag).count();
-        let presumed = found.iter().filter(|found| **found == (flag, true)).count();
+        let of_flag = || found.iter().filter(|(found, ..)| *found == flag);
+        let count = of_flag().count();
+        let presumed = of_flag().filter(|(_, presumed, _)| *presumed).count();
+        // Without color, the rows do not show which flags are critical.
+        let ports: BTreeSet<u16> = of_flag().map(|(.., port)| *port).filter(|port| *port > 0).collect();
+        let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
         match (count, presumed) {
             (0, _) => None,
+            _ if severity == Severity::Critical && !ports.is_empty() => {
+                let presumed = if presumed > 0 { format!("{presumed} presumed; ") } else { String::new() };
+                let noun = if ports.len() == 1 { "port" } else { "ports" };
+                Some(format!("{count} {} ({presumed}{noun} {})", flag.code(), first_of(&ports, FEW)))
+            }
             (_, 0) => Some(format!("{count} {}", flag.code())),
             _ => Some(format!("{count} {} ({presumed} presumed)", flag.code())),
         }

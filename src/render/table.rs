@@ -28,6 +28,7 @@ use super::service_cells::{WIDEST_SERVICE, shortened};
 use super::table_steps::{
     LONG_STEPS, NARROW_STEPS, SCREEN_STEPS, SHORT_STEPS, STATE_STEPS, Step, WITHOUT_UNIT_STEPS,
 };
+use super::wrap::clip;
 use super::{Emphasis, Style, write_summary};
 
 /// The gap between two columns.
@@ -166,13 +167,21 @@ fn draw<R: Iterator<Item = Field>>(
     Ok(())
 }
 
-/// Returns a cell that fits its column. The name of a product is cut between words; other cells are cut where the column
-/// ends.
+/// Returns a cell that fits its column. The name of a product is cut between words, and the first flag before the number
+/// of further flags (`+2`). Other cells are cut where the column ends.
 fn fitting(field: Field, column: &Column, space: u16) -> Field {
-    if column.name != "service" || space == 0 || width(&field.text) <= space {
+    if space == 0 || width(&field.text) <= space {
         return field;
     }
-    Field { text: shortened(&field.text, space.into()).into_owned().into(), ..field }
+    let text = match (column.name, field.text.rsplit_once(" +")) {
+        ("service", _) => shortened(&field.text, space.into()).into_owned(),
+        ("flags", Some((first, more))) => {
+            let space = usize::from(space).saturating_sub(more.len() + 2);
+            format!("{} +{more}", clip(first, space))
+        }
+        _ => return field,
+    };
+    Field { text: text.into(), ..field }
 }
 
 fn plain(

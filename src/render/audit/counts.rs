@@ -73,7 +73,7 @@ mod tests {
         assert!(page.contains("Reachable from other machines: 1 of 1 listener\n"), "{page}");
         let merged = Report { entries: merge(report.entries.clone()), ..report.clone() };
         let listing = text(|w| write_summary(&merged, "", &Style::default(), w));
-        assert!(listing.starts_with("1 listener. Critical: 1 exposed."), "{listing}");
+        assert!(listing.starts_with("1 listener. Critical: 1 exposed (port 6379)."), "{listing}");
     }
 
     #[test]

@@ -159,6 +159,8 @@ fn no_output_for_people_has_a_whole_id() {
         let table = text(|w| table::listing(&report, true, &terminal(200), w));
         assert!(table.contains(&format!(" {shown} ")), "{table}");
         assert_eq!(table.contains("to shop-web"), name.is_some(), "{table}");
+        let words = table.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(" Not judged: the service behind the published port 8080 ("), "{table}");
         let audit = crate::judge::audit::Audit::of(&report);
         let audit = text(|w| audit::table::document(&audit, Severity::Info, &terminal(200), w));
         assert!(audit.contains(&format!("container {shown},")), "{audit}");

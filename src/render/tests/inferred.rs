@@ -162,13 +162,13 @@ tcp 0.0.0.0:8080  probably docker-proxy
 fn the_probable_container_of_a_published_port() {
     let card = card_of(&proxy(None)).replace("\n              ", " ");
     assert!(card.contains("probably 172.17.0.2:80 in a container (hidden; run with sudo)"), "{card}");
-    let units = |id| {
+    let services = |id| {
         let report = proxy(id);
-        let columns = [columns::named("unit").unwrap(), columns::named("pid").unwrap()];
+        let columns = [columns::named("service").unwrap(), columns::named("pid").unwrap()];
         text(|w| table::grid(&report, &columns, false, &PLAIN, w))
     };
-    assert_eq!(units(Some(ID)), "to 035bb6800742?  398?\n");
-    assert_eq!(units(None), "to a container?  398?\n");
+    assert_eq!(services(Some(ID)), "to 035bb6800742?  398?\n");
+    assert_eq!(services(None), "to a container?  398?\n");
 }
 
 #[test]

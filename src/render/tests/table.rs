@@ -379,7 +379,8 @@ PROTO ADDRESS   PORT REACH SERVICE             PROCESS      PID   USER     FLAGS
 tcp   *         8080 any   to frontend         docker-proxy 5511  root     -
 tcp   127.0.0.1 3000 lo    (Node.js, React…)   node serve   20711 www-data -
 tcp   127.0.0.1 5432 lo    PostgreSQL          postgres     790   root     -
-3 listeners, none with a flag.
+3 listeners, none with a flag. Not judged: the service behind the published port
+8080 (sudo portolan audit judges it).
 REACH lo: this machine only. SERVICE in parentheses: the service that usually
 uses the port.
 
@@ -415,7 +416,8 @@ tcp   192.168.100.20 8080 <- 203.0.113.115:50628 estab     (hidden)     -
 tcp   192.168.100.20 8080 <- 203.0.113.115:50628 time-wait (kernel)     -
 tcp   127.0.0.1      3000 -                      listen    node serve   -
 tcp   127.0.0.1      5432 -                      listen    postgres     -
-4 listeners and 4 other sockets, none with a flag.
+4 listeners and 4 other sockets, none with a flag. Not judged: the service
+behind the published port 8080 (sudo portolan audit judges it).
 Owners of 2 sockets hidden.
 PROCESS (kernel): the socket belongs to the kernel, not to a process.
 
@@ -469,4 +471,19 @@ fn the_wide_table_begins_with_the_list() {
         assert!(wide.starts_with(list), "{list}\n{wide}");
     }
     assert!(wide.contains(" FLAGS") && wide.contains("  STARTED ") && wide.contains(" CMDLINE"), "{wide}");
+}
+
+/// A long flag is cut before the number of further flags, and only if the table is too wide.
+#[test]
+fn a_long_first_flag() {
+    let mut snapshot = scene();
+    let mut server = process(6, "server");
+    server.exe = server.exe.map(|exe| Exe { state: ExeState::Deleted, ..exe });
+    snapshot.sockets.push(socket("tcp/0.0.0.0:4", Owner::Held(vec![6].into())));
+    snapshot.processes.push(server);
+    for (width, wanted) in [(120, " deleted-executable +"), (80, "… +")] {
+        let table = listing(&snapshot, &terminal(width));
+        let row = table.lines().find(|line| line.contains(" 4 ")).unwrap();
+        assert!(row.contains(wanted), "{table}");
+    }
 }
