@@ -104,7 +104,7 @@ impl ListenerState {
                 Some((end, _)) => format!("{}…", run.get(..end).unwrap_or_default()),
                 None => run.clone(),
             };
-            format!(" running {}", list(&self.runs.iter().map(cut).collect::<Vec<_>>()))
+            format!(" with {}", list(&self.runs.iter().map(cut).collect::<Vec<_>>()))
         };
         format!("{who}{runs}{file}{user}")
     }

@@ -459,7 +459,7 @@ pub(super) fn reasons(comparison: &Comparison<'_>) -> Vec<String> {
     let line = |((reason, has_moved), count)| {
         let why = why(reason).trim_end_matches(" in one or both snapshots");
         let place = if has_moved { "" } else { " with the same address and port as before" };
-        format!("{}{place}: {why}", plural(count, "socket"))
+        format!("{}{place} ({why})", plural(count, "socket"))
     };
     reasons.into_iter().map(line).collect()
 }

@@ -203,7 +203,7 @@ fn changes_are_the_rows_of_the_table() {
         // The vanished listener has a mark, and is not counted.
         "tcp 0.0.0.0:3416: vanished",
         "Registered 1024 to 49151 5 3 ",
-        "tcp 0.0.0.0:3416 /usr/bin/python3 running -m serve as root -",
+        "tcp 0.0.0.0:3416 /usr/bin/python3 with -m serve as root -",
     ] {
         assert!(words.contains(part), "{part}: {words}");
     }

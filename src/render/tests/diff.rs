@@ -105,7 +105,7 @@ vanished tcp 127.0.0.1+[::1]:631
   before  (hidden, unit cups.service) as root
 2 changes since 2026-11-21 12:00 UTC. 1 socket cannot be compared. This is not
 an all-clear.
-portolan: not comparable: 1 socket: the process was not visible
+portolan: not comparable: 1 socket (the process was not visible)
 
 "#]],
     );
