@@ -246,9 +246,8 @@ impl Relay {
     fn sentence(&self) -> String {
         let restricted = if self.is_restricted { " Its command line restricts the clients." } else { "" };
         format!(
-            " The relay {} (pid {}) passes these connections to {}. The service sees them as connections from this machine.{restricted}",
+            " The relay {} passes these connections to {}. The service sees them as connections from this machine.{restricted}",
             self.program,
-            self.pid,
             self.place()
         )
     }

@@ -296,6 +296,9 @@ pub(super) fn place(subject: &Subject<'_>) -> String {
             let socket = &judged.socket;
             let netns = match &socket.netns {
                 None => String::new(),
+                Some(_) if let Some(container) = container_of(judged) => {
+                    format!(" in the container {}{}", sanitize(container), published_as(judged))
+                }
                 Some(Netns { name: Some(name), .. }) => {
                     format!(" in the network namespace {}", sanitize(name))
                 }
@@ -315,6 +318,18 @@ pub(super) fn place(subject: &Subject<'_>) -> String {
             port.map_or_else(|| "any port".to_owned(), |port| format!("port {port}"))
         ),
     }
+}
+
+/// Returns the container of a listener in the network namespace of this container.
+fn container_of(judged: &Entry) -> Option<&str> {
+    let details = judged.container_details();
+    details.and_then(|details| details.name.as_deref()).or_else(|| cells::running_container(judged))
+}
+
+/// Returns the ports of this machine that lead to a listener in a container: ` (published as tcp/0.0.0.0:8080)`.
+fn published_as(judged: &Entry) -> String {
+    let ports: Vec<String> = judged.published_as().iter().map(ToString::to_string).collect();
+    if ports.is_empty() { String::new() } else { format!(" (published as {})", first_of(&ports, FEW)) }
 }
 
 /// Returns the program and the users of a listener, sanitized, without pids.

@@ -11,7 +11,7 @@ use crate::findings::reach::Exposed;
 use crate::findings::text::{capitalized, sentence};
 use crate::judge::Entry;
 use crate::judge::audit::{Audit, AuditFinding, Subject};
-use crate::model::Severity;
+use crate::model::{ReachKind, Severity};
 use crate::render::sanitize;
 
 pub(crate) struct ReachableService {
@@ -19,12 +19,14 @@ pub(crate) struct ReachableService {
     pub(crate) severity: Option<Severity>,
     pub(crate) places: Vec<String>,
     pub(crate) program: String,
-    /// The clients that the firewall lets in, if it does not let in everyone.
+    /// The clients that the firewall lets in, if it does not let in everyone to every service.
     pub(crate) limited_to: Option<String>,
     /// The findings about what any client can do. The audit shows them only in this list.
     pub(crate) findings: Vec<OutsiderFinding>,
     /// The text about what any client can do, if `findings` is empty.
     pub(crate) gets: Option<String>,
+    /// The severity of the worst finding, if it is at least a warning and the audit shows it only below the list.
+    pub(crate) below: Option<Severity>,
     /// The command that stops the first listener, if a finding is critical.
     pub(crate) to_stop: Option<String>,
 }
@@ -93,23 +95,38 @@ pub(crate) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
         }
     }
     let mut services: Vec<ReachableService> = Vec::new();
+    let mut is_open = Vec::new();
     let mut known = HashMap::new();
     for judged in &reachable {
-        let (severity, findings) = match findings.remove(&std::ptr::from_ref(*judged)) {
+        let (severity, mut findings) = match findings.remove(&std::ptr::from_ref(*judged)) {
             Some((severity, findings)) => (Some(severity), findings),
             None => (None, Vec::new()),
         };
-        let gets = if findings.is_empty() { gets(judged) } else { None };
+        let is_shown_there = is_shown_for_published_port(judged, &reachable);
+        if is_shown_there {
+            findings.retain(|found| found.code != Exposed::FLAG.code());
+        }
+        let here = findings.iter().map(|found| found.severity).max();
+        let below = severity.filter(|severity| {
+            *severity >= Severity::Warning && !is_shown_there && here.is_none_or(|here| here < *severity)
+        });
+        let gets = match findings.is_empty() {
+            true if is_shown_there => Some("its findings are those of the published port".to_owned()),
+            true => gets(judged),
+            false => None,
+        };
         let (program, place) = match (findings.is_empty(), place(&Subject::Entry(judged))) {
             (true, place) => (service_owner(judged), place),
             (false, place) => (process_summary(judged), with_pids(place, judged)),
         };
         let limited_to = limited_to(judged);
-        let key = (program.clone(), gets.clone(), severity, limited_to.clone(), findings.clone());
+        let kind = judged.reach().map(|reach| reach.kind);
+        let key = (program.clone(), gets.clone(), severity, limited_to.clone(), kind, findings.clone());
         let at = *known.entry(key).or_insert_with(|| {
             let is_critical = findings.iter().any(|found| found.severity == Severity::Critical);
             let to_stop = if is_critical { to_stop(judged, audit.report) } else { None };
             let places = Vec::new();
+            is_open.push(judged.reach().is_some_and(|reach| reach.kind == ReachKind::Open));
             services.push(ReachableService {
                 severity,
                 places,
@@ -117,14 +134,20 @@ pub(crate) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
                 limited_to,
                 findings,
                 gets,
+                below,
                 to_stop,
             });
             services.len() - 1
         });
         services[at].places.push(place);
     }
-    for service in &mut services {
+    let is_any_limited = services.iter().any(|service| service.limited_to.is_some());
+    for (service, is_open) in services.iter_mut().zip(is_open) {
         service.places = merged_places(&service.places);
+        // Next to limited services, no text could also mean that the firewall was not checked.
+        if is_any_limited && is_open {
+            service.limited_to = Some("the firewall lets in everyone".to_owned());
+        }
     }
     services.sort_by_key(|service| {
         Reverse((service.severity, !service.findings.is_empty(), service.gets.is_some()))
@@ -132,15 +155,29 @@ pub(crate) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
     Reachable { services, listeners: reachable }
 }
 
+fn exposed(judged: &Entry) -> Option<&Exposed> {
+    judged.findings().iter().find_map(|finding| Exposed::of(&finding.evidence))
+}
+
 fn gets(judged: &Entry) -> Option<String> {
-    judged.findings().iter().find_map(|finding| Exposed::of(&finding.evidence)).map(Exposed::summary)
+    exposed(judged).map(Exposed::summary)
+}
+
+/// Returns whether the finding `exposed` of a listener in a container is already shown for its published port.
+fn is_shown_for_published_port(judged: &Entry, reachable: &[&Entry]) -> bool {
+    let Some(own) = exposed(judged) else { return false };
+    let is_port = |other: &&&Entry| {
+        other.socket.netns != judged.socket.netns && judged.published_as().contains(&other.socket.local)
+    };
+    let mut ports = reachable.iter().filter(is_port).filter_map(|port| exposed(port));
+    ports.any(|port| port.service == own.service)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::judge::Report;
-    use crate::model::{Firewall, Owner, Reach, Severity, Snapshot, State};
+    use crate::model::{Container, Firewall, Namespace, Netns, Owner, Process, Reach, Snapshot, State};
     use crate::render::Style;
     use crate::render::audit::table;
     use crate::render::fixtures::{empty, process, report, socket, text};
@@ -184,6 +221,69 @@ mod tests {
             assert_eq!(first.findings[0].code, "exposed");
             assert!(first.findings[0].text.starts_with("Redis"), "{}", first.findings[0].text);
         }
+    }
+
+    /// Makes a port of docker-proxy, its service in a container, and a web server.
+    fn published() -> Report {
+        let details =
+            Container { id: "4f".repeat(32), name: Some("shop-web".to_owned()), ..Container::default() };
+        let inside = Process {
+            container: Some(details.id.clone()),
+            container_details: Some(details.into()),
+            ..process(8, "redis-server")
+        };
+        let proxy = |pid| Process {
+            cmdline: "docker-proxy -container-ip 172.17.0.2 -container-port 6379"
+                .split(' ')
+                .map(str::to_owned)
+                .collect(),
+            ..process(pid, "docker-proxy")
+        };
+        let held = |pid: u32| Owner::Held(vec![pid].into());
+        let netns = Netns { inode: 5, name: None };
+        let mut redis = socket("tcp/0.0.0.0:6379", held(8));
+        std::sync::Arc::make_mut(&mut redis.attributes).netns = Some(netns.clone());
+        let place = Namespace {
+            netns,
+            addresses: vec![[172, 17, 0, 2].into()],
+            ephemeral: Vec::new(),
+            reserved: Vec::new(),
+            ephemeral_source: String::new(),
+        };
+        let ports = ["tcp/0.0.0.0:8080", "tcp/[::]:8080"];
+        let sockets = ports.into_iter().zip([90, 91]).map(|(port, pid)| socket(port, held(pid)));
+        let mut sockets: Vec<_> = sockets.chain([redis]).collect();
+        sockets.push(socket("tcp/0.0.0.0:80", held(6)));
+        let processes = vec![inside, proxy(90), proxy(91), process(6, "nginx")];
+        report(&Snapshot { sockets, processes, namespaces: vec![place], ..empty() })
+    }
+
+    /// The service of a container and its published ports are one finding.
+    #[test]
+    fn every_finding_is_shown_once() {
+        let mut report = published();
+        let page = |report: &Report| {
+            let page = text(|w| table::document(&Audit::of(report), Severity::Warning, &Style::default(), w));
+            page.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        let shown = page(&report);
+        assert!(shown.contains("tcp 0.0.0.0:8080 (pid 90), tcp [::]:8080 (pid 91): docker-proxy"), "{shown}");
+        assert!(
+            shown.contains(
+                "in the container shop-web (published as tcp/0.0.0.0:8080 and tcp/[::]:8080): redis"
+            ),
+            "{shown}"
+        );
+        assert_eq!(shown.matches("Its findings are those of the published port").count(), 1, "{shown}");
+        assert_eq!(shown.matches(", exposed: ").count(), 1, "{shown}");
+        assert!(!shown.contains("lets in everyone"), "{shown}");
+        for entry in &mut report.entries {
+            let kind = if entry.socket.local.port == 80 { ReachKind::Open } else { ReachKind::Limited };
+            let from = vec!["anyone on eth1".to_owned()];
+            entry.set_reach(Reach { kind, from, rule: Some("rule".to_owned()), ..Reach::open() }.into());
+        }
+        let shown = page(&report);
+        assert!(shown.contains("tcp 0.0.0.0:80: nginx, user root; the firewall lets in everyone"), "{shown}");
     }
 
     #[test]

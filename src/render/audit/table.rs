@@ -141,6 +141,9 @@ impl AuditWriter<'_> {
     fn service(&mut self, service: &ReachableService) -> io::Result<()> {
         let few_places = few(&service.places, self.style.width.map(|_| FEW_REACHABLE));
         let mut line = format!("{few_places}: {}", service.program);
+        if let Some(below) = service.below {
+            line.push_str(&format!(" ({}: see below)", below.name()));
+        }
         line = with_limit(line, service.limited_to.as_deref());
         if let Some(gets) = &service.gets {
             line.push_str(&format!(". {}", capitalized(gets)));

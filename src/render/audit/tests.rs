@@ -57,7 +57,7 @@ Not seen: 12 processes (pid 4000025): permission denied (run as root)
 Note: 2 other network namespaces
 
 Reachable from other machines: 5 of 8 listeners
-  tcp 0.0.0.0:3416: python3 -m serve, user root
+  tcp 0.0.0.0:3416: python3 -m serve, user root (warning: see below)
   udp [::]:4913: unknown service (program hidden), user 65534
   tcp 0.0.0.0:8000: nginx ×4, ?, user root
   udp 0.0.0.0:51820: (kernel), user root
