@@ -44,6 +44,7 @@ pub fn launch(circumstance: &str, command: &[OsString]) -> Done {
         "no-netlink-family" => {
             refuse(libc::SYS_socket, Some(u64::try_from(libc::AF_NETLINK)?), libc::EAFNOSUPPORT)?;
         }
+        "no-internet-sockets" => refuse(libc::SYS_socket, Some(u64::try_from(libc::AF_INET)?), libc::EPERM)?,
         "bpf-refused" => refuse(libc::SYS_bpf, None, libc::EPERM)?,
         "no-answer" => refuse(libc::SYS_recvfrom, None, libc::EPERM)?,
         "no-question" => refuse(libc::SYS_sendto, None, libc::EPERM)?,

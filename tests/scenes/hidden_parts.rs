@@ -30,6 +30,7 @@ pub const SCENES: &[Scene] = &[
     ("an_io_uring_without_a_descriptor_is_a_gap", ring_without_a_descriptor),
     ("an_audit_without_bpf_says_what_it_cannot_find", without_bpf),
     ("an_audit_without_sys_says_what_to_mount", without_sys),
+    ("an_audit_without_internet_sockets_sees_io_urings", without_internet_sockets),
     ("a_thread_that_waits_on_a_closed_descriptor_is_a_gap", waits_on_a_closed_descriptor),
     ("audit_in_a_container_is_incomplete_unless_accepted", in_a_container),
     ("audit_in_a_network_namespace_is_incomplete_unless_accepted", in_a_network_namespace),
@@ -144,6 +145,15 @@ fn without_bpf(lab: &Lab) -> Outcome {
         same!(report["gaps"].to_string().contains("io_uring"), false, "{report:#}");
         same!(output.status.code(), Some(0));
     }
+    Ok(())
+}
+
+/// The systemd unit lets the audit open no Internet sockets. The iterators do not need them.
+fn without_internet_sockets(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let output = lab.portolan_under("no-internet-sockets", ["audit", "-o", "json"]).output()?;
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    same!(report["gaps"].to_string().contains("io_uring"), false, "{report:#}");
     Ok(())
 }
 

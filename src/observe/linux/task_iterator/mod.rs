@@ -91,7 +91,8 @@ pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
     if !has_own_proc() {
         return None;
     }
-    let probe = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
+    // A service that may open no Internet sockets can open this one.
+    let probe = socket(AddressFamily::UNIX, SocketType::DGRAM, None).ok()?;
     // Reporting only the wanted sockets takes less time. An audit needs all sockets.
     let wanted = search.wanted.iter().copied().chain([fstat(&probe).ok()?.st_ino]);
     // Reading the layout is slow, so the array is made first. For a user who may not load the programs, this step fails
