@@ -162,8 +162,8 @@ mod tests {
         let file = changed(&root.stat_link("file").unwrap()).unwrap();
         fs::remove_file(&link).unwrap();
         // The clock of a file system advances in steps of up to 10 ms.
-        while changed(&root.stat_link("usr").unwrap()).unwrap() >= last_change(&root, "link").unwrap_or(file)
-        {
+        let former = file.max(changed(&root.stat_link("usr").unwrap()).unwrap());
+        while last_change(&root, "link").is_none_or(|change| change <= former) {
             let _ = fs::remove_file(&link);
             symlink("/file", &link).unwrap();
         }
