@@ -377,7 +377,7 @@ fn relay_to_unknown(lab: &Lab) -> Outcome {
     drop(local);
     let server = Server::start(&relay, vec![tcp("0.0.0.0:8961")?])?;
     let report = lab.json(&[])?;
-    gap(&report, "processes", "does not show which service")?;
+    gap(&report, "processes", "shows which service")?;
     same!(report["gaps"][0]["pids"], json!([server.pid()]));
     same!(lab.portolan(["audit", "--fail-on", "critical"]).output()?.status.code(), Some(3));
     Ok(())
