@@ -30,7 +30,6 @@ pub(super) const STACK: Register = 10;
 pub(super) enum Label {
     Descriptors,
     NextDescriptor,
-    Entry,
     Found,
     Unfinished,
     Socket,

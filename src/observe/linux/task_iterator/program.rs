@@ -212,10 +212,6 @@ fn search_descriptors(
     /// The operations of the first socket that was found, or 0. Any other file with these operations is a socket too.
     /// So its mount, which is in another cache line, need not be read.
     const SOCKET_OPERATIONS: i16 = FILE - 48;
-    /// Several entries of the table, which are read together. The size of the table is a multiple of their number.
-    const ENTRIES: i16 = SOCKET_OPERATIONS - 64;
-    /// The mask for the place of a descriptor in these entries.
-    const ENTRY: i32 = 7;
     let first = table.file_operations.min(layout.file_inode).min(layout.file_mount);
     let end = table.file_operations.max(layout.file_inode).max(layout.file_mount) + 8;
     if end - first > FILE_PART {
@@ -241,23 +237,12 @@ fn search_descriptors(
     program.leave_long_loop(Label::Unfinished);
     program.load4(R1, STACK, SIZE);
     program.jump_if_not_below(R7, R1, Label::Write);
-    program.copy(R1, R7);
-    program.and(R1, ENTRY);
-    program.jump_unless(R1, 0, Label::Entry);
     program.load8(R9, STACK, TABLE);
     program.copy(R1, R7);
     program.shift_left(R1, 3);
     program.add_register(R9, R1);
-    program.copy_to_stack_or(ENTRIES, (ENTRY + 1) * 8, R9, 0, Label::Found);
-    program.label(Label::Entry);
-    program.copy(R1, R7);
-    program.and(R1, ENTRY);
-    program.shift_left(R1, 3);
-    program.copy(R9, STACK);
-    program.add_value(R9, ENTRIES.into());
-    program.add_register(R9, R1);
-    program.load8(R9, R9, 0);
     program.add_value(R7, 1);
+    program.follow_or(R9, R9, 0, Label::Found);
     program.jump_if(R9, 0, Label::NextDescriptor);
     program.copy_to_stack_or(FILE, i32::from(end - first), R9, first, Label::Found);
     program.load8(R1, STACK, field(table.file_operations));
