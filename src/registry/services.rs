@@ -51,11 +51,12 @@ fn answers() -> impl Iterator<Item = (&'static str, PortAnswer)> {
 /// Returns the services that commonly run on a port, the most common first.
 pub(super) fn common(port: u16, protocol: Protocol) -> Vec<CommonService> {
     static PORTS: PortIndex<{ count(SERVICES, 1) }> = PortIndex::new(SERVICES, 1);
-    // A service ranks one level lower on a port that is not its main port. Services of equal rank keep the order of the
-    // table.
+    // The main port of a service is the first of its row. On any other port, the service ranks one level lower. Services
+    // of equal rank keep the order of the table.
     let rows = PORTS.rows(port, protocol).filter_map(|found| {
         let row = ServiceRow::parse(found.line)?;
-        Some((row.service.how_common + u8::from(!found.is_first), row))
+        let is_main = found.is_first && found.ports.low == port;
+        Some((row.service.how_common + u8::from(!is_main), row))
     });
     let mut rows: Vec<(u8, ServiceRow)> = rows.collect();
     rows.sort_by_key(|(rank, _)| *rank);

@@ -196,7 +196,12 @@ impl Card<'_> {
         let contexts = || group.contexts.iter().copied();
         let what = port_text::what(contexts());
         let is_known = what.is_some() || contexts().any(|context| !context.programs.is_empty());
-        let without_service = || verdict_text::without_service(verdict, port_text::possible(contexts()));
+        let over = match group.protocols.as_slice() {
+            [protocol] => format!(" over {}", protocol.to_uppercase()),
+            _ => String::new(),
+        };
+        let without_service =
+            || verdict_text::without_service(verdict, port_text::possible(contexts()), &over);
         // If the port is used as registered, the reason contains `meaning` too. Below, `meaning` is removed from the
         // reason.
         let meaning = without_service().filter(|_| !is_known);
@@ -229,11 +234,6 @@ impl Card<'_> {
             );
         }
         let mut reason = verdict_text::reason(verdict);
-        if verdict.status == Status::Dormant
-            && let Some(users) = port_text::users(contexts())
-        {
-            reason.push_str(&format!(" In practice, this port is used by {users}."));
-        }
         let is_as_registered = verdict.status == Status::Active;
         if let Some(meaning) = meaning.filter(|_| is_as_registered) {
             reason = reason.replacen(&format!(". {}", meaning.trim_end_matches('.')), "", 1);
@@ -422,9 +422,8 @@ fn with_pids(listener: &Entry) -> String {
 /// Returns the status of a port. A port with a dormant registration may be in use, so the text says that the status is
 /// about the registration.
 fn status(group: &Group<'_, '_>) -> String {
-    let is_used = || port_text::users(group.contexts.iter().copied()).is_some();
     match group.verdict.status {
-        Status::Dormant if is_used() => {
+        Status::Dormant if port_text::is_used(group.contexts.iter().copied()) => {
             format!("{} (the registration, not the port)", Status::Dormant.name())
         }
         _ => verdict_text::status(group.verdict),

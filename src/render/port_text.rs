@@ -55,8 +55,8 @@ fn risk(service: &CommonService) -> String {
     let login = match service.authentication {
         "none" => Some("no login"),
         "optional" => Some("login only if configured"),
-        "password" => Some("asks for a password"),
-        "key" => Some("asks for a key or a certificate"),
+        "password" => Some("login with a password"),
+        "key" => Some("login with a key or a certificate"),
         _ => None,
     };
     let encryption = match service.encryption {
@@ -66,30 +66,27 @@ fn risk(service: &CommonService) -> String {
         _ => None,
     };
     let place = match service.reach {
-        "local" => "it should be reachable only from this machine",
-        "lan" => "it should be reachable only from the local network",
-        _ => "it is made to be reachable from the internet",
+        "local" => "only this machine should reach it",
+        "lan" => "only the local network should reach it",
+        _ => "made to be reached from the internet",
     };
-    let facts: Vec<&str> = login.into_iter().chain(encryption).collect();
+    let facts = match (login, encryption) {
+        (Some("login only if configured"), Some("encryption only if configured")) => {
+            vec!["login and encryption only if configured"]
+        }
+        _ => login.into_iter().chain(encryption).collect(),
+    };
     match facts.as_slice() {
         [] => place.to_owned(),
         facts => format!("{}; {place}", facts.join(", ")),
     }
 }
 
-/// Returns the programs and services that usually use the port; `None` if there are none.
-pub(super) fn users<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -> Option<String> {
-    let mut names: Vec<String> = Vec::new();
-    let programs = contexts.clone().flat_map(|context| &context.programs);
-    for product in programs.map(|program| program.product) {
-        if !names.iter().any(|name| name == product) {
-            names.push(product.to_owned());
-        }
-    }
-    if names.is_empty() {
-        names = services(contexts).iter().map(|service| service.name.to_owned()).collect();
-    }
-    (!names.is_empty()).then(|| first_of(&names, FEW))
+/// Returns whether a program or a service usually uses the port.
+pub(super) fn is_used<'c>(mut contexts: impl Iterator<Item = &'c Context>) -> bool {
+    contexts.any(|context| {
+        !context.programs.is_empty() || context.services.iter().any(|service| !service.is_malware())
+    })
 }
 
 pub(super) fn abused_by<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -> Option<String> {
@@ -111,7 +108,7 @@ pub(super) fn abused_by<'c>(contexts: impl Iterator<Item = &'c Context> + Clone)
     let shown = names.iter().take(FEW).cloned().collect::<Vec<_>>().join("; ");
     let more = names.len().saturating_sub(FEW);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    (!names.is_empty()).then(|| sentence(&format!("malware: {shown}{more}")))
+    (!names.is_empty()).then(|| sentence(&format!("{shown}{more}")))
 }
 
 /// Returns the services that are not malware, the most common first. Each service appears once.

@@ -33,11 +33,12 @@ pub(super) const fn range_in_full(range: RegistryRange) -> &'static str {
 }
 
 /// Returns a sentence about the use of a port without a known common service; `None` if the other texts are enough.
-/// `possible` is the sentence about the dangerous services that can use the port.
-pub(super) fn without_service(verdict: &PortVerdict, possible: Option<String>) -> Option<String> {
+/// `possible` is the sentence about the dangerous services that can use the port. `over` names the protocols if the
+/// text is not about all of them: ` over UDP`.
+pub(super) fn without_service(verdict: &PortVerdict, possible: Option<String>, over: &str) -> Option<String> {
     match verdict.status {
         Status::Unassigned | Status::Dynamic if verdict.known_use.is_empty() => {
-            Some(possible.unwrap_or_else(|| "No service is known to use this port.".to_owned()))
+            Some(possible.unwrap_or_else(|| format!("No service is known to use this port{over}.")))
         }
         Status::Orphaned => {
             let rows = verdict.registrations().filter_map(|a| a.curated.as_ref());
@@ -52,7 +53,7 @@ pub(super) fn without_service(verdict: &PortVerdict, possible: Option<String>) -
                 }
                 (_, Some(possible)) => possible,
                 _ if !verdict.known_use.is_empty() => sentence(&known_use(verdict)),
-                _ => "No service is known to use this port today.".to_owned(),
+                _ => format!("No service is known to use this port{over} today."),
             };
             Some(format!("Formerly {}. {now}", list(&products)))
         }
@@ -99,11 +100,16 @@ pub(super) fn status(verdict: &PortVerdict) -> String {
     }
 }
 
-/// Returns the status of one registration, with its confidence: `presumed orphaned`.
+/// Returns the status of one registration, with its confidence: `presumed orphaned`. Obsolete software that is still in
+/// use is called obsolete here, because the card also says that it is still in use.
 pub(super) fn standing(assignment: &Assignment) -> String {
+    let status = match assignment.basis {
+        StatusBasis::Legacy => "obsolete",
+        _ => assignment.status.name(),
+    };
     match assignment_confidence(assignment) {
-        Some(confidence) => format!("{} {}", confidence.name(), assignment.status.name()),
-        None => assignment.status.name().to_owned(),
+        Some(confidence) => format!("{} {status}", confidence.name()),
+        None => status.to_owned(),
     }
 }
 
@@ -138,10 +144,15 @@ fn assignment_confidence(assignment: &Assignment) -> Option<Confidence> {
 }
 
 pub(super) fn title(a: &Assignment) -> String {
-    match a.description.filter(|d| !d.is_empty() && !d.eq_ignore_ascii_case(a.service)) {
+    match own_description(a) {
         Some(description) => format!("{}: {description}", a.service),
         None => a.service.to_owned(),
     }
+}
+
+/// Returns the description of a registration, unless it only repeats the name of the service.
+fn own_description(a: &Assignment) -> Option<&'static str> {
+    a.description.filter(|d| !d.is_empty() && !d.eq_ignore_ascii_case(a.service))
 }
 
 /// Returns the known uses of a port as a phrase; empty if there are none.
@@ -225,8 +236,7 @@ pub(super) fn sources(named_by: &[EvidenceSource]) -> String {
         .iter()
         .map(|kind| {
             match kind {
-                EvidenceSource::Curated => "the curated list of services in use",
-                EvidenceSource::KnownUse => "the curated list of known uses",
+                EvidenceSource::Curated | EvidenceSource::KnownUse => "Portolan's own data",
                 EvidenceSource::Netbase => "the services file of Debian's netbase",
                 EvidenceSource::Tshark => "Wireshark's dissectors",
                 EvidenceSource::Selinux => "the SELinux reference policy",
@@ -309,19 +319,18 @@ fn alive(group: &[&Assignment]) -> String {
         let why = reason_with_source(row.reason, row.confidence, row.source);
         return format!("{names} {verb} {presumed}in use. {why}");
     }
-    // Lists of packages do not prove that anyone uses a service. If no other source names the service, its use is
-    // presumed.
-    let presumed =
-        if kinds.iter().all(|kind| EvidenceSource::PACKAGED.contains(kind)) { "presumed to be " } else { "" };
+    // Lists of packages do not prove that anyone uses a service.
+    let is = match (kinds.iter().all(|kind| EvidenceSource::PACKAGED.contains(kind)), group.len()) {
+        (true, 1) => "counts as",
+        (true, _) => "count as",
+        (false, _) => verb,
+    };
     match kinds.len().saturating_sub(FEW) {
         0 if kinds.is_empty() => format!("{names} {verb} in use."),
-        0 | 1 => format!("{names} {verb} {presumed}in use: {} {} {it}.", sources(&kinds), lists(&kinds)),
+        0 | 1 => format!("{names} {is} in use: {} {} {it}.", sources(&kinds), lists(&kinds)),
         more => {
             let kinds: Vec<String> = kinds.iter().take(FEW).map(|kind| sources(&[*kind])).collect();
-            format!(
-                "{names} {verb} {presumed}in use: {} and {more} more sources list {it}.",
-                kinds.join(", ")
-            )
+            format!("{names} {is} in use: {} and {more} more sources list {it}.", kinds.join(", "))
         }
     }
 }
@@ -330,10 +339,11 @@ fn alive(group: &[&Assignment]) -> String {
 /// registration.
 fn dead(a: &Assignment) -> Option<String> {
     let row = a.curated.as_ref()?;
-    let (state, but_used) = match row.standing {
-        CuratedState::Alive => return None,
-        CuratedState::Orphaned => ("discontinued", ""),
-        CuratedState::Legacy => ("obsolete", " but still in use"),
+    let (state, but_used) = match (row.standing, row.confidence) {
+        (CuratedState::Alive, _) => return None,
+        (CuratedState::Orphaned, _) => ("discontinued", ""),
+        (CuratedState::Legacy, Confidence::Confirmed) => ("obsolete", " but still in use"),
+        (CuratedState::Legacy, Confidence::Presumed) => ("obsolete", ", but it may still be in use"),
     };
     let died = DeadRegistration::new(a.service, row).sentence(state, but_used);
     let packaged: Vec<EvidenceSource> =
@@ -349,9 +359,10 @@ fn dead(a: &Assignment) -> Option<String> {
 }
 
 fn registered(a: &Assignment) -> String {
-    match a.description.filter(|d| !d.is_empty()) {
-        Some(description) => sentence(&format!("{} is registered here: {description}", a.service)),
-        None => format!("{} is registered here.", a.service),
+    let unused = if a.status == Status::Dormant { "; there is no evidence that it is used" } else { "" };
+    match own_description(a) {
+        Some(description) => format!("The registered service is {} ({description}){unused}.", a.service),
+        None => format!("The registered service is {}{unused}.", a.service),
     }
 }
 

@@ -109,8 +109,8 @@ tcp  repurposed
               easily forgotten. Development servers should be local.
   Registered  irdmi (dormant; assigned to Gil Shafriri)
   Status      Commonly used by: Django, uvicorn and other development servers,
-              Splunk, Portainer, Hikvision cameras. irdmi is registered here:
-              iRDMI.
+              Splunk, Portainer, Hikvision cameras. The registered service is
+              irdmi; there is no evidence that it is used.
   Evidence    another service is listed by the SELinux reference policy and
               firewalld's services.
   Nearby      7999 irdmi2 and 8001 vcom-tunnel.
@@ -153,7 +153,7 @@ tcp  dormant
               4913 lutcp.
 
 udp  unassigned
-  What        No service is known to use this port.
+  What        No service is known to use this port over UDP.
   Here now    owner hidden, so only the port and the unit were judged.
   Status      Nothing is registered for this port and protocol.
   Nearby      4900 hfcs and 4914 bones.
@@ -179,7 +179,7 @@ udp 0.0.0.0:51820  kernel
 Port 51820 (dynamic range, 49152 to 65535)
 
 tcp  dynamic
-  What        No service is known to use this port.
+  What        No service is known to use this port over TCP.
   Here now    nothing listens on this port.
   Status      IANA assigns no port above 49151; programs use these ports
               temporarily.
@@ -239,8 +239,8 @@ udp  active
   What        L2TP: Tunnel inside IPsec; alone it is not encrypted.
   Usually     served by xl2tpd [xl2tpd], SoftEther VPN server [vpnserver] and
               l2tpns [l2tpns].
-  If open     Asks for a password, no encryption; it is made to be reachable
-              from the internet.
+  If open     Login with a password, no encryption; made to be reached from the
+              internet.
   Status      l2tp is in use: the services file of Debian's netbase, Wireshark's
               dissectors and 2 more sources list it. l2f was registered for
               Cisco Layer Two Forwarding (L2F), discontinued. RFC 2341 (L2F) is
@@ -365,11 +365,10 @@ tcp  active
               Services.
   Here now    nothing listens on this port.
   Usually     served by Windows simple TCP services and DHCP [tcpsvcs.exe].
-  If open     No login, no encryption; it should be reachable only from the
-              local network.
+  If open     No login, no encryption; only the local network should reach it.
   Registered  discard (assigned to Jon Postel)
-  Status      discard is in use: the services file of Debian's netbase and the
-              curated list of services in use list it.
+  Status      discard is in use: the services file of Debian's netbase and
+              Portolan's own data list it.
   Evidence    discard is listed by the services file of Debian's netbase;
               another service is listed by the SELinux reference policy.
   Nearby      7 echo and 11 systat.
@@ -377,10 +376,9 @@ tcp  active
 udp  active
   What        Wake-on-LAN: Wakes a sleeping computer; nothing listens, the
               network card recognises the packet. Also Discard.
-  If open     No login, no encryption; it should be reachable only from the
-              local network.
-  Status      discard is in use: the services file of Debian's netbase and the
-              curated list of services in use list it.
+  If open     No login, no encryption; only the local network should reach it.
+  Status      discard is in use: the services file of Debian's netbase and
+              Portolan's own data list it.
   Evidence    discard is listed by the services file of Debian's netbase;
               another service is listed by the SELinux reference policy.
   Nearby      7 echo and 11 systat.
@@ -405,11 +403,10 @@ tcp  active
   Here now    no listener was seen, but not everything could be seen: TCP
               sockets: permission denied (run as root).
   Usually     served by Windows simple TCP services and DHCP [tcpsvcs.exe].
-  If open     No login, no encryption; it should be reachable only from the
-              local network.
+  If open     No login, no encryption; only the local network should reach it.
   Registered  discard (assigned to Jon Postel)
-  Status      discard is in use: the services file of Debian's netbase and the
-              curated list of services in use list it.
+  Status      discard is in use: the services file of Debian's netbase and
+              Portolan's own data list it.
   Evidence    discard is listed by the services file of Debian's netbase;
               another service is listed by the SELinux reference policy.
   Nearby      7 echo and 11 systat.
@@ -417,10 +414,9 @@ tcp  active
 udp  active
   What        Wake-on-LAN: Wakes a sleeping computer; nothing listens, the
               network card recognises the packet. Also Discard.
-  If open     No login, no encryption; it should be reachable only from the
-              local network.
-  Status      discard is in use: the services file of Debian's netbase and the
-              curated list of services in use list it.
+  If open     No login, no encryption; only the local network should reach it.
+  Status      discard is in use: the services file of Debian's netbase and
+              Portolan's own data list it.
   Evidence    discard is listed by the services file of Debian's netbase;
               another service is listed by the SELinux reference policy.
   Nearby      7 echo and 11 systat.

@@ -22,7 +22,7 @@ fn each_protocol_names_its_listeners() {
 fn each_malware_is_named_once_with_its_year() {
     for (port, names) in [
         (445, "Sasser (2004); Conficker (2008); WannaCry (2017); NotPetya (2017)"),
-        (27374, "malware: Sub7 (1999)."),
+        (27374, "Sub7 (1999)."),
         (6667, "Agobot (2002); SDBot (2002)"),
     ] {
         let card = card(&empty(), &[port], &terminal(200));

@@ -51,7 +51,7 @@ The port is registered for send (last changed 2019-04-22), but there is no evide
 manet is defined by RFC 5498, and no source calls it obsolete.
 
 750: repurposed
-The services file of Debian's netbase and the SELinux reference policy agree that another service uses this port, not the registered service. rfile is registered here.
+The services file of Debian's netbase and the SELinux reference policy agree that another service uses this port, not the registered service. The registered service is rfile; there is no evidence that it is used.
 
 1528: dormant
 The port is registered for norp (since 2021-04-07), but there is no evidence that this service is in use.
