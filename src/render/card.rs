@@ -236,7 +236,7 @@ impl Card<'_> {
         let mut reason = verdict_text::reason(verdict);
         let is_as_registered = verdict.status == Status::Active;
         if let Some(meaning) = meaning.filter(|_| is_as_registered) {
-            reason = reason.replacen(&format!(". {}", meaning.trim_end_matches('.')), "", 1);
+            reason = reason.replacen(&format!(": {}", meaning.trim_end_matches('.')), "", 1);
         }
         let status_rank = if is_as_registered { Rank::Registration } else { Rank::Meaning };
         self.item(status_rank, "Status", &sanitize(&reason));

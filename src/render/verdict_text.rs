@@ -317,7 +317,7 @@ fn alive(group: &[&Assignment]) -> String {
     if let Some(row) = own_reason(first) {
         let presumed = if row.confidence == Confidence::Presumed { "presumed to be " } else { "" };
         let why = reason_with_source(row.reason, row.confidence, row.source);
-        return format!("{names} {verb} {presumed}in use. {why}");
+        return format!("{names} {verb} {presumed}in use: {why}");
     }
     // Lists of packages do not prove that anyone uses a service.
     let is = match (kinds.iter().all(|kind| EvidenceSource::PACKAGED.contains(kind)), group.len()) {
