@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::text::{FEW, capitalized, sentence, uncapitalized};
 use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback};
 use crate::model::{
-    AdmittedClients, DangerBasis, Endpoint, Exposure, Peer, Pid, Protocol, Reach, ReachKind, Severity,
+    AdmittedClients, DangerBasis, Endpoint, Exposure, Peer, Pid, Protocol, Reach, ReachKind, RestrictedBy,
+    Severity,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -35,8 +36,18 @@ pub struct Relay {
     /// The name of the program file. If the file is not known, the name of the process.
     pub program: String,
     pub to: Peer,
-    /// Whether the command line of the relay restricts its clients.
-    pub is_restricted: bool,
+    /// The restriction of the clients; `None` if every client is admitted, or if this is not known.
+    pub restriction: Option<Restriction>,
+}
+
+/// A restriction by which a relay refuses everyone who is not listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Restriction {
+    /// The relay. It may be a later relay on the way to the service.
+    pub pid: Pid,
+    pub by: RestrictedBy,
+    /// The configuration file with the restriction; `None` for the command line.
+    pub file: Option<String>,
 }
 
 /// A dangerous service that other machines can reach.
@@ -213,7 +224,7 @@ impl Exposed {
 
     fn consequence(&self) -> String {
         let who = match self.admitted() {
-            _ if self.relay.as_ref().is_some_and(|relay| relay.is_restricted) => {
+            _ if self.relay.as_ref().is_some_and(|relay| relay.restriction.is_some()) => {
                 "A client that the relay admits"
             }
             Some(AdmittedClients::Listed) => "A client with a listed address",
@@ -244,12 +255,29 @@ impl Relay {
     }
 
     fn sentence(&self) -> String {
-        let restricted = if self.is_restricted { " Its command line restricts the clients." } else { "" };
         format!(
-            " The relay {} passes these connections to {}. The service sees them as connections from this machine.{restricted}",
+            " The relay {} passes these connections to {}. The service sees them as connections from this machine.{}",
             self.program,
-            self.place()
+            self.place(),
+            self.restriction.as_ref().map(|one| self.admits(one)).unwrap_or_default()
         )
+    }
+
+    /// Returns where a restriction was found, and which clients it admits.
+    fn admits(&self, Restriction { pid, by, file }: &Restriction) -> String {
+        let place = match file {
+            Some(file) => format!("configuration file {file}"),
+            None => "command line".to_owned(),
+        };
+        let subject = match *pid == self.pid {
+            true => format!("Its {place}"),
+            false => format!("The {place} of a later relay (pid {pid})"),
+        };
+        let clients = match by {
+            RestrictedBy::Addresses => "listed addresses",
+            RestrictedBy::Credentials => "clients with a password, a key or a certificate",
+        };
+        format!(" {subject} admits only {clients}.")
     }
 }
 

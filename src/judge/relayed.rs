@@ -6,7 +6,10 @@ use std::collections::{BTreeSet, HashMap};
 use super::program_identity::{IdentifiedProcess, Identities, program_name};
 use super::published::{self, LocalListeners};
 use crate::join::Entry;
-use crate::model::{Endpoint, Peer, Pid, Process, RelayRoute, Snapshot, SocketCommand, file_name};
+use crate::model::{
+    Endpoint, Peer, Pid, Process, RelayRestriction, RelayRoute, RestrictedBy, Snapshot, SocketCommand,
+    file_name,
+};
 use crate::registry::command_line::CommandLine;
 use crate::registry::relays::{self, RelayDestination, has_unknown_destination};
 
@@ -19,8 +22,8 @@ pub(super) struct RelayedService {
     pub(super) relay: Pid,
     pub(super) to: Peer,
     pub(super) service: Entry,
-    /// Whether the command line of a relay on the way restricts the clients.
-    pub(super) is_restricted: bool,
+    /// The strongest restriction of the clients on the way, and the relay that demands it.
+    pub(super) restriction: Option<(Pid, RelayRestriction)>,
 }
 
 /// Returns the ports to which the relays in a snapshot pass connections.
@@ -78,7 +81,7 @@ const MOST_SERVICES: usize = 64;
 /// Follows the relays from `first` to the services that the connections reach on this machine.
 fn follow(first: &Entry, local: &LocalListeners<'_>, identities: &mut Identities) -> Vec<RelayedService> {
     let mut services: Vec<RelayedService> = Vec::new();
-    // Each listener on the way, with the relay that accepts the connections, and whether it is restricted.
+    // Each listener on the way, and the service as it was found up to there.
     let mut open = vec![(first, None::<RelayedService>, 0)];
     while let Some((at, found, depth)) = open.pop() {
         let destinations: Vec<_> = if depth < MOST_RELAYS {
@@ -87,9 +90,17 @@ fn follow(first: &Entry, local: &LocalListeners<'_>, identities: &mut Identities
             processes.sort_by_key(|process| !process.process.socket_commands.is_empty());
             let of_process = |process: &IdentifiedProcess<'_>| {
                 let pid = process.process.pid;
-                destinations(process.process, process.command_line(), &at.socket.local)
-                    .into_iter()
-                    .map(move |destination| (pid, destination))
+                let found = destinations(process.process, process.command_line(), &at.socket.local);
+                let is_replaceable = process.is_replaceable();
+                found.into_iter().map(move |mut destination| {
+                    let counts = |one: &RelayRestriction| {
+                        // A user's program may not do what its arguments say. The next relays see only addresses of
+                        // this machine.
+                        !is_replaceable && (depth == 0 || one.by > RestrictedBy::Addresses)
+                    };
+                    destination.restriction = destination.restriction.filter(counts);
+                    (pid, destination)
+                })
             };
             processes.iter().flat_map(of_process).collect()
         } else {
@@ -100,7 +111,7 @@ fn follow(first: &Entry, local: &LocalListeners<'_>, identities: &mut Identities
             services.extend(found);
             continue;
         }
-        for (pid, RelayDestination { addresses, port, protocol, is_restricted }) in destinations {
+        for (pid, RelayDestination { addresses, port, protocol, restriction }) in destinations {
             let netns = at.socket.netns.as_ref();
             let mut peers = addresses.into_iter().map(|address| Peer { address, port });
             let Some((to, service)) = peers.find_map(|to| Some((to, local.receiving(protocol, netns, to)?)))
@@ -108,12 +119,15 @@ fn follow(first: &Entry, local: &LocalListeners<'_>, identities: &mut Identities
                 continue;
             };
             let relay = found.as_ref().map_or(pid, |first| first.relay);
-            let is_restricted = is_restricted || found.as_ref().is_some_and(|first| first.is_restricted);
+            let before = found.as_ref().and_then(|found| found.restriction.clone());
+            let here = restriction.map(|restriction| (pid, restriction));
+            // `max_by_key` returns the last of two equal elements, which is that of the first relay.
+            let restriction = here.into_iter().chain(before).max_by_key(|(_, restriction)| restriction.by);
             let service_entry = service.clone();
             if open.len() + services.len() < MOST_SERVICES {
                 open.push((
                     service,
-                    Some(RelayedService { relay, to, service: service_entry, is_restricted }),
+                    Some(RelayedService { relay, to, service: service_entry, restriction }),
                     depth + 1,
                 ));
             }
@@ -131,7 +145,7 @@ fn destinations(
 ) -> Vec<RelayDestination> {
     if let Some(Peer { address, port }) = Peer::behind_docker_proxy(process) {
         let protocol = local.protocol;
-        return vec![RelayDestination { addresses: vec![address], port, protocol, is_restricted: false }];
+        return vec![RelayDestination { addresses: vec![address], port, protocol, restriction: None }];
     }
     if let Some(destination) = command.and_then(|command| relays::destination(command, local.port)) {
         return vec![destination];
@@ -141,13 +155,13 @@ fn destinations(
     let of_started = started.filter_map(|started| started_command(started).and_then(destination));
     let routes = process.relay_routes.iter().flatten().filter(|route| route.is_for(local));
     let of_route = |route: &RelayRoute| {
-        let (protocol, is_restricted) = (route.protocol, route.is_restricted);
+        let (protocol, restriction) = (route.protocol, route.restriction.clone());
         let to = route.to.clone().into_iter();
         to.map(move |to| RelayDestination {
             addresses: vec![to.ip()],
             port: to.port(),
             protocol,
-            is_restricted,
+            restriction: restriction.clone(),
         })
     };
     of_started.chain(routes.flat_map(of_route)).collect()

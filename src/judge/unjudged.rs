@@ -145,7 +145,7 @@ mod tests {
             relay_routes: is_complete.map(|is_complete| {
                 let on = "0.0.0.0:8000".parse().unwrap();
                 let protocol = Protocol::Tcp;
-                vec![RelayRoute { on, protocol, to: Vec::new(), is_complete, is_restricted: false }]
+                vec![RelayRoute { on, protocol, to: Vec::new(), is_complete, restriction: None }]
             }),
             ..program_process(7, "haproxy", "/usr/sbin/haproxy", "haproxy -f /etc/haproxy/haproxy.cfg")
         };

@@ -60,7 +60,7 @@ pub(crate) use process::{LONGEST_COMMAND_LINE, file_name};
 pub use program::{ListenerService, RestsOn, ServiceBy, UsualProgram};
 pub use reach::{AllClients, Reach, ReachKind};
 pub use received_packets::ReceivedPackets;
-pub use relays::{RelayRoute, SocketCommand};
+pub use relays::{RelayRestriction, RelayRoute, RestrictedBy, SocketCommand};
 pub use replaceable_by::ReplaceableBy;
 pub use rights::Rights;
 pub use scope::{HostScope, Namespaces, Scope};

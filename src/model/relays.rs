@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::interpreter_syntax::{Property, properties_of};
-use super::{Endpoint, Protocol, unmapped};
+use super::{Endpoint, Protocol, named, unmapped};
 
 /// The destinations of the connections that a relay accepts on one of its addresses, according to its configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -18,8 +18,27 @@ pub struct RelayRoute {
     pub to: Vec<SocketAddr>,
     /// Whether every destination is known.
     pub is_complete: bool,
-    /// Whether the relay admits only some clients.
-    pub is_restricted: bool,
+    /// The restriction of the clients; `None` if every client is admitted, or if this is not known.
+    pub restriction: Option<RelayRestriction>,
+}
+
+named! {
+    /// What a relay demands of every client.
+    pub enum RestrictedBy {
+        /// An address from a list.
+        Addresses = "addresses",
+        /// A password, a key or a certificate.
+        Credentials = "credentials",
+    }
+}
+
+/// A restriction of the clients of a relay. It refuses everyone who is not listed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RelayRestriction {
+    /// What the relay demands of the clients.
+    pub by: RestrictedBy,
+    /// The configuration file with the restriction; `None` for the command line.
+    pub file: Option<String>,
 }
 
 /// The program that systemd or inetd starts for the connections of a socket.

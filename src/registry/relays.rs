@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use super::command_line::CommandLine;
 use super::name_index::{Column, NameIndex, count};
 use super::program_rows::Programs;
-use crate::model::Protocol;
 use crate::model::relays::addresses;
+use crate::model::{Protocol, RelayRestriction, RestrictedBy};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RelayDestination {
@@ -14,8 +14,8 @@ pub(crate) struct RelayDestination {
     pub addresses: Vec<IpAddr>,
     pub port: u16,
     pub protocol: Protocol,
-    /// Whether the command line restricts the clients of the relay.
-    pub is_restricted: bool,
+    /// The restriction of the relay's clients.
+    pub restriction: Option<RelayRestriction>,
 }
 
 const RELAYS: &str = include_str!("data/relays.tsv");
@@ -27,7 +27,7 @@ const UNKNOWN: &str = "unknown";
 /// The expression for `{to}` in the table: a host and a port. An IPv6 address is in brackets.
 const TO: &str = r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:,/\[\]'\x22]*):(?P<port>\d{1,5})";
 
-fn rows(command: &CommandLine<'_>) -> Vec<[&'static str; 4]> {
+fn rows(command: &CommandLine<'_>) -> Vec<[&'static str; 5]> {
     let programs = Programs { text: RELAYS, names: &NAMES };
     let rows = programs.naming(command).into_iter();
     rows.filter_map(|named| named.place.line(RELAYS).split('\t').collect::<Vec<_>>().try_into().ok())
@@ -42,14 +42,18 @@ pub(crate) fn is_relay(command: &CommandLine<'_>) -> bool {
 /// `None` if the command line names no destination, or if the host is neither an address nor `localhost`.
 pub(crate) fn destination(command: &CommandLine<'_>, port: u16) -> Option<RelayDestination> {
     let mut known = rows(command).into_iter().filter(|[_, protocol, ..]| *protocol != UNKNOWN);
-    known.find_map(|[_, protocol, arguments, restricts]| {
+    known.find_map(|[_, protocol, arguments, by_address, by_credentials]| {
         let expression = arguments.replace("{to}", TO).replace("{port}", &port.to_string());
         let (host, port) = command.host_and_port(&expression)?;
+        let restrictions =
+            [(by_credentials, RestrictedBy::Credentials), (by_address, RestrictedBy::Addresses)];
+        let by =
+            restrictions.iter().find(|(expression, _)| !expression.is_empty() && command.matches(expression));
         Some(RelayDestination {
             addresses: addresses(host)?,
             port,
             protocol: if protocol == "udp" { Protocol::Udp } else { Protocol::Tcp },
-            is_restricted: !restricts.is_empty() && command.matches(restricts),
+            restriction: by.map(|(_, by)| RelayRestriction { by: *by, file: None }),
         })
     })
 }
@@ -58,7 +62,7 @@ pub(crate) fn destination(command: &CommandLine<'_>, port: u16) -> Option<RelayD
 /// destination can be a Unix socket or a service of this machine.
 pub(crate) fn has_unknown_destination(command: &CommandLine<'_>, port: u16) -> bool {
     let mut unknown = rows(command).into_iter().filter(|[_, protocol, ..]| *protocol == UNKNOWN);
-    unknown.any(|[_, _, arguments, _]| command.matches(arguments)) && destination(command, port).is_none()
+    unknown.any(|[_, _, arguments, ..]| command.matches(arguments)) && destination(command, port).is_none()
 }
 
 #[cfg(test)]
@@ -102,7 +106,24 @@ mod tests {
             "socat",
             "socat TCP-LISTEN:8888,range=10.0.0.0/8 TCP:127.0.0.1:6379",
             8888,
-            Some("127.0.0.1:6379 restricted"),
+            Some("127.0.0.1:6379 addresses"),
+        ),
+        ("socat", "socat TCP-LISTEN:8888,range=0.0.0.0/0 TCP:127.0.0.1:1", 8888, Some("127.0.0.1:1")),
+        ("socat", "socat TCP-LISTEN:8888,tcpwrap TCP:127.0.0.1:1", 8888, Some("127.0.0.1:1")),
+        (
+            "socat",
+            "socat OPENSSL-LISTEN:8888,cert=a,cafile=b,fork TCP:127.0.0.1:1",
+            8888,
+            Some("127.0.0.1:1 credentials"),
+        ),
+        ("socat", "socat OPENSSL-LISTEN:8888,cafile=b,verify=0 TCP:127.0.0.1:1", 8888, Some("127.0.0.1:1")),
+        // The certificate of the server is checked.
+        ("socat", "socat TCP-LISTEN:8888 OPENSSL:127.0.0.1:1,cafile=b", 8888, Some("127.0.0.1:1")),
+        (
+            "socat",
+            "socat UDP-LISTEN:53,range=10.0.0.1/32 UDP:127.0.0.1:1",
+            53,
+            Some("127.0.0.1:1 udp addresses"),
         ),
         ("socat", "socat UDP-LISTEN:53,fork UDP:127.0.0.1:5353", 53, Some("127.0.0.1:5353 udp")),
         ("socat", "socat TCP-LISTEN:8888 UNIX-CONNECT:/run/redis.sock", 8888, Some(UNKNOWN)),
@@ -116,8 +137,10 @@ mod tests {
             "ncat",
             "ncat -lk 8888 --allow 10.0.0.5 --sh-exec ncat 127.0.0.1 6379",
             8888,
-            Some("127.0.0.1:6379 restricted"),
+            Some("127.0.0.1:6379 addresses"),
         ),
+        ("ncat", "ncat -lk 8888 --allow 0.0.0.0/0 -c nc 127.0.0.1 6379", 8888, Some("127.0.0.1:6379")),
+        ("ncat", "ncat -lk 8888 --deny 10.0.0.5 -c nc 127.0.0.1 6379", 8888, Some("127.0.0.1:6379")),
         ("nc", "nc -l 127.0.0.1 6379", 6379, None),
         ("tcpserver", "tcpserver 0 8888 /bin/nc -q 1 127.0.0.1 6379", 8888, Some("127.0.0.1:6379")),
         ("redir", "redir :8889 127.0.0.1:6379", 8889, Some("127.0.0.1:6379")),
@@ -138,6 +161,28 @@ mod tests {
             6080,
             Some("127.0.0.1:5901"),
         ),
+        (
+            "websockify",
+            "websockify --ssl-only --verify-client 6080 localhost:5901",
+            6080,
+            Some("127.0.0.1:5901 credentials"),
+        ),
+        // Clients without TLS are accepted.
+        ("websockify", "websockify --verify-client 6080 localhost:5901", 6080, Some("127.0.0.1:5901")),
+        (
+            "websockify",
+            "websockify --auth-plugin ExpectOrigin 6080 localhost:5901",
+            6080,
+            Some("127.0.0.1:5901"),
+        ),
+        (
+            "mitmdump",
+            "mitmdump -m reverse:http://127.0.0.1:2375 --proxyauth a:b -p 8888",
+            8888,
+            Some("127.0.0.1:2375 credentials"),
+        ),
+        ("mitmdump", "mitmdump -m reverse:http://127.0.0.1:2375 --proxyauth any", 1, Some("127.0.0.1:2375")),
+        ("mitmdump", "mitmdump -m reverse:tcp://127.0.0.1:2375 --proxyauth a:b", 1, Some("127.0.0.1:2375")),
         (
             "caddy",
             "caddy reverse-proxy --from :8888 --to http://127.0.0.1:2375",
@@ -163,7 +208,7 @@ mod tests {
             let found = destination(&command, *port).map(|to| {
                 let place = std::net::SocketAddr::new(to.addresses[0], to.port);
                 let udp = if to.protocol == Protocol::Udp { " udp" } else { "" };
-                let restricted = if to.is_restricted { " restricted" } else { "" };
+                let restricted = to.restriction.map(|one| format!(" {}", one.by.name())).unwrap_or_default();
                 format!("{place}{udp}{restricted}")
             });
             let found =
@@ -172,10 +217,11 @@ mod tests {
         }
         for line in RELAYS.lines().filter(|line| !line.starts_with('#')) {
             let fields: Vec<&str> = line.split('\t').collect();
-            assert_eq!(fields.len(), 4, "{line}");
+            assert_eq!(fields.len(), 5, "{line}");
             assert!(["tcp", "udp", UNKNOWN].contains(&fields[1]) && used.contains(&fields[2]), "{line}");
             let expression = fields[2].replace("{to}", TO).replace("{port}", "1");
-            assert!(compile(&expression).is_some() && compile(fields[3]).is_some(), "{line}");
+            let expressions = [expression.as_str(), fields[3], fields[4]];
+            assert!(expressions.iter().all(|one| compile(one).is_some()), "{line}");
         }
         let other = ["nginx".to_owned()];
         assert!(!is_relay(&CommandLine::new("nginx", &other)));

@@ -54,6 +54,30 @@ fn configured_relay(lab: &Lab) -> Outcome {
             |one: &Value| one["what"].as_str().is_some_and(|what| what.contains("an unknown destination"));
         same!(gaps.iter().any(is_unknown), gap, "{server}: {report:#}");
     }
+    // Only a rule that refuses everyone who is not listed lowers the severity.
+    for (rule, restriction) in [
+        ("tcp-request content reject if { src 192.0.2.1 }", Value::Null),
+        ("http-request deny unless { src 10.0.0.0/8 }", Value::Null),
+        ("tcp-request connection reject unless { src 10.0.0.0/8 }", json!("addresses")),
+    ] {
+        let text = format!("listen a\n bind *:8888\n {rule}\n server s 127.0.0.1:6379\n");
+        std::fs::write(&file, text)?;
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let mut command = Command::new(&program);
+        command.arg("-f").arg(&file).stdin(tcp("0.0.0.0:8888")?).stdout(Stdio::null());
+        let _haproxy = Server::spawn(&mut command)?;
+        let report = lab.json(&["8888"])?;
+        let exposed = flag(on_port(&report, 8888)?, "exposed");
+        same!(exposed["severity"] == "warning", restriction.is_string(), "{rule}: {report:#}");
+        let found = &exposed["evidence"]["relay"]["restriction"];
+        same!(&found["by"], &restriction, "{rule}: {report:#}");
+        let place = format!("Its configuration file {} admits only listed addresses.", file.display());
+        same!(
+            exposed["text"].as_str().is_some_and(|text| text.contains(&place)),
+            restriction.is_string(),
+            "{rule}: {report:#}"
+        );
+    }
     Ok(())
 }
 

@@ -7,15 +7,17 @@ use portolan::internals::findings::identity::{
     AdHoc, Disguise, DualUse, FittingName, HiddenProcess, Impostor, Masquerading, ShellListener, Tool,
     Unfamiliar, UnknownProcess,
 };
-use portolan::internals::findings::reach::{ConfiguredAccess, Exposed, Published, Relay, ServingProcess};
+use portolan::internals::findings::reach::{
+    ConfiguredAccess, Exposed, Published, Relay, Restriction, ServingProcess,
+};
 use portolan::internals::findings::registry::{
     DeadRegistration, Ephemeral, Orphaned, QuietRegistration, Unexplained,
 };
 use portolan::internals::findings::socket::Sniffer;
 use portolan::internals::findings::{Evidence, Finding, RunningProgram};
 use portolan::model::{
-    AdmittedClients, Confidence, DangerBasis, Exposure, Peer, Protocol, ReplaceableBy, RestsOn, Severity,
-    StatusBasis,
+    AdmittedClients, Confidence, DangerBasis, Exposure, Peer, Protocol, ReplaceableBy, RestrictedBy, RestsOn,
+    Severity, StatusBasis,
 };
 use serde_json::{Value, json};
 
@@ -106,7 +108,11 @@ fn samples() -> Vec<Evidence> {
                 pid: 42,
                 program: "socat".to_owned(),
                 to: Peer { address: [127, 0, 0, 1].into(), port: 6379 },
-                is_restricted: false,
+                restriction: Some(Restriction {
+                    pid: 42,
+                    by: RestrictedBy::Addresses,
+                    file: Some("/etc/rinetd.conf".to_owned()),
+                }),
             }),
             protocol: Protocol::Tcp,
             port: 6379,

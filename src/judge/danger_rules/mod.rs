@@ -5,12 +5,12 @@ use super::relayed::RelayedService;
 use super::service;
 use super::subject::JudgedListener;
 use crate::findings::Evidence;
-use crate::findings::reach::{ConfiguredAccess, Exposed, Relay, ServingProcess};
+use crate::findings::reach::{ConfiguredAccess, Exposed, Relay, Restriction, ServingProcess};
 use crate::join::Entry;
 use crate::model::interpreter::{Property, values_of, without_version};
 use crate::model::{
-    AccessSetting, AdmittedClients, DangerBasis, Exposure, Owner, Peer, Protocol, ReachKind, Severity,
-    unmapped,
+    AccessSetting, AdmittedClients, DangerBasis, Exposure, Owner, Peer, Protocol, ReachKind,
+    RelayRestriction, RestrictedBy, Severity, unmapped,
 };
 use crate::registry::command_line::CommandLine;
 use crate::registry::dangers::{self, Danger};
@@ -173,7 +173,7 @@ fn danger_behind_relay<'s>(
     relayed: &RelayedService,
     processes: &'s [IdentifiedProcess<'s>],
 ) -> Option<FoundDanger<'s>> {
-    let RelayedService { relay, to, service, is_restricted } = relayed;
+    let RelayedService { relay, to, service, restriction } = relayed;
     let (port, protocol) = (service.socket.local.port, service.socket.local.protocol);
     let (process, danger) = match &service.socket.owner {
         Owner::Kernel => (None, dangers::danger_of_kernel(port, protocol)?),
@@ -188,12 +188,17 @@ fn danger_behind_relay<'s>(
         Some(process) => as_configured(danger, process, port, true),
         None => (danger, None),
     };
-    if *is_restricted {
+    // A rule of the firewall can change the source address of packets.
+    let hides_clients = subject.reach.is_some_and(|reach| reach.hides_clients);
+    let counts = |by| by == RestrictedBy::Credentials || !hides_clients;
+    let restriction = restriction.clone().filter(|(_, restriction)| counts(restriction.by));
+    if restriction.is_some() {
         danger.severity = danger.severity.lower();
     }
     let program = subject.processes.iter().find(|process| process.process.pid == *relay);
     let program = program.and_then(IdentifiedProcess::program_name).unwrap_or("?").to_owned();
-    let relay = Relay { pid: *relay, program, to: *to, is_restricted: *is_restricted };
+    let restriction = restriction.map(|(pid, RelayRestriction { by, file })| Restriction { pid, by, file });
+    let relay = Relay { pid: *relay, program, to: *to, restriction };
     Some(FoundDanger { process, danger, configuration, relay: Some(relay) })
 }
 

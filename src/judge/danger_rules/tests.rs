@@ -375,7 +375,13 @@ fn a_relay_to_a_dangerous_service() {
         ("a password", direct, home, Some(AdmittedClients::Authenticated), Some((Warning, Configuration))),
         // Redis takes the clients of the relay for clients on this machine.
         ("protected mode", direct, home, Some(AdmittedClients::Local), Some((Critical, Default))),
-        ("an address list", &format!("{direct} range=10.0.0.0/8"), home, None, Some((Warning, Default))),
+        (
+            "an address list",
+            &direct.replace(",fork", ",range=10.0.0.0/8"),
+            home,
+            None,
+            Some((Warning, Default)),
+        ),
         ("on the wildcard address", direct, "0.0.0.0:6379", None, Some((Critical, Default))),
         ("a second relay", "socat TCP-LISTEN:8888 TCP:localhost:7000", home, None, Some((Critical, Default))),
         ("its process is hidden", direct, "", None, Some((Warning, Port))),

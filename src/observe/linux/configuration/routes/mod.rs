@@ -66,7 +66,9 @@ pub(super) fn read(process: &OwnedFd, file: &RouteFile, mounts: Option<&Mounts>)
     let bytes = root.read(below, LONGEST).ok()??;
     let is_unchanged = change_since(&root, below, process::running_since(process)?) == Change::Before;
     let is_covered = mounts.is_some_and(|mounts| mounts.cover(root.directory(), below));
-    let routes = (file.parser)(std::str::from_utf8(&bytes).ok()?)?;
+    let mut routes = (file.parser)(std::str::from_utf8(&bytes).ok()?)?;
+    let restrictions = routes.iter_mut().filter_map(|route| route.restriction.as_mut());
+    restrictions.for_each(|restriction| restriction.file = Some(file.path.clone()));
     (is_unchanged && !is_covered && routes.len() <= MOST_ROUTES).then_some(routes)
 }
 
@@ -78,7 +80,7 @@ fn route(host: &str, port: u16, protocol: Protocol) -> Option<RelayRoute> {
         host => host.parse::<IpAddr>().ok()?,
     };
     let on = SocketAddr::new(address, port);
-    Some(RelayRoute { on, protocol, to: Vec::new(), is_complete: true, is_restricted: false })
+    Some(RelayRoute { on, protocol, to: Vec::new(), is_complete: true, restriction: None })
 }
 
 /// Adds a destination to a route. A name that is not `localhost` is not resolved, so the destination is not known.
@@ -98,14 +100,20 @@ fn host_and_port(text: &str) -> Option<(&str, u16)> {
 }
 
 /// Returns the routes as text, for tests: `0.0.0.0:80>127.0.0.1:6379`. `?` is an unknown destination, `~` a
-/// restriction.
+/// restriction by addresses, `~~` by credentials.
 #[cfg(test)]
 fn text(routes: Option<Vec<RelayRoute>>) -> Option<String> {
+    use crate::model::RestrictedBy;
+
     let one = |route: &RelayRoute| {
         let to: Vec<String> = route.to.iter().map(ToString::to_string).collect();
         let udp = if route.protocol == Protocol::Udp { "/udp" } else { "" };
-        let (rest, limits) =
-            (["?", ""][usize::from(route.is_complete)], ["", "~"][usize::from(route.is_restricted)]);
+        let rest = ["?", ""][usize::from(route.is_complete)];
+        let limits = match route.restriction.as_ref().map(|restriction| restriction.by) {
+            None => "",
+            Some(RestrictedBy::Addresses) => "~",
+            Some(RestrictedBy::Credentials) => "~~",
+        };
         format!("{}{udp}>{}{rest}{limits}", route.on, to.join(","))
     };
     Some(routes?.iter().map(one).collect::<Vec<_>>().join(" "))

@@ -1,20 +1,19 @@
 //! `rinetd.conf`: lines such as `0.0.0.0 8888 127.0.0.1 6379`.
 
+use std::net::IpAddr;
+
 use super::{add, route};
-use crate::model::{Protocol, RelayRoute};
+use crate::model::{Protocol, RelayRestriction, RelayRoute, RestrictedBy};
 
 pub(in super::super) fn rinetd(text: &str) -> Option<Vec<RelayRoute>> {
-    let (mut routes, mut is_restricted) = (Vec::<RelayRoute>::new(), false);
+    // The rules before the first route apply to every route, later rules to the route before them.
+    let (mut routes, mut rules) = (Vec::<RelayRoute>::new(), vec![Vec::<(&str, &str)>::new()]);
     for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().take_while(|word| !word.starts_with('#')).collect();
         match words[..] {
             [] => {}
             ["logfile" | "pidlogfile" | "logcommon" | "pidfile", ..] => {}
-            // Rules before the first route apply to every route, later ones to the route before them.
-            ["allow" | "deny", _] => match routes.last_mut() {
-                Some(last) => last.is_restricted = true,
-                None => is_restricted = true,
-            },
+            [kind @ ("allow" | "deny"), pattern] => rules.last_mut()?.push((kind, pattern)),
             [host, port, to, to_port, ..] => {
                 let (port, protocol) = port_and_protocol(port)?;
                 let mut found = route(host, port, protocol)?;
@@ -23,12 +22,40 @@ pub(in super::super) fn rinetd(text: &str) -> Option<Vec<RelayRoute>> {
                 // A relay between two protocols is not followed.
                 found.is_complete &= to_protocol == protocol;
                 routes.push(found);
+                rules.push(Vec::new());
             }
             _ => return None,
         }
     }
-    routes.iter_mut().for_each(|route| route.is_restricted |= is_restricted);
+    // rinetd up to 0.73 ignores the first rule of the file if it is below a route and another rule follows there.
+    let first = rules.iter_mut().enumerate().find(|(_, rules)| !rules.is_empty());
+    if let Some((1.., rules)) = first.filter(|(_, rules)| rules.len() > 1) {
+        rules.remove(0);
+    }
+    let restricts: Vec<bool> = rules.iter().map(|rules| admits_only_some(rules)).collect();
+    for (route, restricts_route) in routes.iter_mut().zip(restricts.iter().skip(1)) {
+        let is_restricted = restricts[0] || *restricts_route;
+        route.restriction =
+            is_restricted.then_some(RelayRestriction { by: RestrictedBy::Addresses, file: None });
+    }
     Some(routes)
+}
+
+/// Returns whether the rules admit only listed clients. Without an `allow`, every client is admitted that no `deny`
+/// names.
+fn admits_only_some(rules: &[(&str, &str)]) -> bool {
+    let mut allowed =
+        rules.iter().filter(|(kind, _)| *kind == "allow").map(|(_, pattern)| *pattern).peekable();
+    allowed.peek().is_some() && allowed.all(is_part)
+}
+
+/// Returns whether a pattern is only for a part of the addresses: it is an address, or begins with one part of an
+/// address. rinetd writes an IPv4 address as `::ffff:10.0.0.1` if its own address is `::`.
+fn is_part(pattern: &str) -> bool {
+    let fixed = pattern.split(['*', '?']).next().unwrap_or_default();
+    let fixed = fixed.strip_prefix("::ffff:").unwrap_or(fixed);
+    let begins = fixed.starts_with(|c: char| c.is_ascii_hexdigit()) && fixed.contains(['.', ':']);
+    begins || pattern.parse::<IpAddr>().is_ok()
 }
 
 fn port_and_protocol(text: &str) -> Option<(u16, Protocol)> {
@@ -54,7 +81,15 @@ mod tests {
                 "allow 10.*\n:: 1 localhost 2 # x\n1.2.3.4 53/udp 10.0.0.1 53/udp [timeout=3]",
                 Some("[::]:1>127.0.0.1:2,[::1]:2~ 1.2.3.4:53/udp>10.0.0.1:53~"),
             ),
-            ("0.0.0.0 1 10.0.0.1 2\ndeny 1.*\n0.0.0.0 3 db 4", Some("0.0.0.0:1>10.0.0.1:2~ 0.0.0.0:3>?")),
+            ("0.0.0.0 1 10.0.0.1 2\nallow 1.*\n0.0.0.0 3 db 4", Some("0.0.0.0:1>10.0.0.1:2~ 0.0.0.0:3>?")),
+            ("deny 1.*\n0.0.0.0 1 10.0.0.1 2\ndeny 2.*", Some("0.0.0.0:1>10.0.0.1:2")),
+            ("deny 1.*\n0.0.0.0 1 10.0.0.1 2\nallow 2.*\ndeny 2.2.*", Some("0.0.0.0:1>10.0.0.1:2~")),
+            ("0.0.0.0 1 10.0.0.1 2\nallow 2.*\ndeny 2.2.*", Some("0.0.0.0:1>10.0.0.1:2")),
+            ("0.0.0.0 1 10.0.0.1 2\nallow 2.*\nallow 192.168.1.?", Some("0.0.0.0:1>10.0.0.1:2~")),
+            ("allow 10.0.0.1\nallow *\n0.0.0.0 1 10.0.0.1 2", Some("0.0.0.0:1>10.0.0.1:2")),
+            ("allow ?*.*\n0.0.0.0 1 10.0.0.1 2", Some("0.0.0.0:1>10.0.0.1:2")),
+            ("allow ::ffff:*\n:: 1 10.0.0.1 2", Some("[::]:1>10.0.0.1:2")),
+            ("allow ::1\nallow ::ffff:10.*\nallow fe80:*\n:: 1 10.0.0.1 2", Some("[::]:1>10.0.0.1:2~")),
             ("0.0.0.0 ssh 127.0.0.1 22", None),
             ("host 1 127.0.0.1 22", None),
             ("word", None),

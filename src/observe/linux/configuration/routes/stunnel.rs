@@ -1,53 +1,57 @@
 //! `stunnel.conf`: sections with `accept` and `connect`.
 
 use super::{add, host_and_port, route};
-use crate::model::{Protocol, RelayRoute};
+use crate::model::{Protocol, RelayRestriction, RelayRoute, RestrictedBy};
 
 /// A service section.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Section<'t> {
     accept: Option<&'t str>,
     connect: Vec<&'t str>,
-    is_complete: bool,
-    is_restricted: bool,
+    /// The destination of clients without a valid certificate.
+    redirect: Vec<&'t str>,
+    has_unknown: bool,
+    /// Whether the section accepts plain connections and connects with TLS.
+    is_client: bool,
+    /// Whether the chain or the certificate itself is verified. Otherwise, any certificate is accepted.
+    verifies: [bool; 2],
+    requires_certificate: bool,
+    has_keys: bool,
+    /// Whether the section has a certificate of its own or chooses the ciphers. Then clients may not need a key.
+    accepts_without_key: bool,
 }
 
-pub(in super::super) fn stunnel(text: &str) -> Option<Vec<RelayRoute>> {
-    let mut sections = vec![Section { is_complete: true, ..Section::default() }];
-    let mut has_names = false;
-    for line in text.trim_start_matches('\u{feff}').lines().map(str::trim) {
-        if line.is_empty() || line.starts_with([';', '#']) {
-            continue;
+impl Section<'_> {
+    /// Applies a setting about the certificates of the other side, as stunnel does: a later setting replaces an earlier
+    /// one.
+    fn verify(&mut self, key: &str, value: &str) -> Option<()> {
+        if key == "verify" {
+            let level: u8 = value.parse().ok()?;
+            self.verifies = [(1..=3).contains(&level), level >= 3];
+            self.requires_certificate = level >= 2;
+            return Some(());
         }
-        if line.starts_with('[') {
-            // The options before the first section are the defaults of every section.
-            let is_restricted = sections.first().is_some_and(|first| first.is_restricted);
-            sections.push(Section { is_complete: true, is_restricted, ..Section::default() });
-            continue;
+        let is_on = yes_or_no(value)?;
+        match key {
+            "verifychain" => self.verifies[0] = is_on,
+            "verifypeer" => self.verifies[1] = is_on,
+            _ => self.requires_certificate = is_on,
         }
-        let (key, value) = line.split_once('=')?;
-        let (key, value, section) = (key.trim(), value.trim(), sections.last_mut()?);
-        match key.to_ascii_lowercase().as_str() {
-            "accept" => section.accept = Some(value),
-            "connect" | "redirect" => section.connect.push(value),
-            // A program answers, or the client chooses the destination.
-            "exec" | "protocol" if key != "protocol" || value == "socks" => section.is_complete = false,
-            // The name that a client asks for chooses another section.
-            "sni" if value.contains(':') => has_names = true,
-            "include" => return None,
-            "verify" | "verifychain" | "verifypeer" | "requirecert" | "psksecrets" => {
-                section.is_restricted |= !matches!(value, "no" | "0" | "1");
-            }
-            _ => {}
-        }
+        self.requires_certificate |= is_on;
+        Some(())
     }
-    let accepting = sections.iter().filter_map(|section| Some((section, section.accept?)));
-    let routes = accepting.map(|(section, accept)| {
-        let (host, port) = host_and_port(accept)?;
+
+    /// Returns whether only clients with a certificate or a key are connected.
+    fn is_restricted(&self) -> bool {
+        let by_certificate = self.requires_certificate && self.verifies.contains(&true);
+        !self.is_client && (by_certificate || (self.has_keys && !self.accepts_without_key))
+    }
+
+    fn route(&self, on: &str, to: &[&str], has_names: bool) -> Option<RelayRoute> {
+        let (host, port) = host_and_port(on)?;
         let mut found = route(host, port, Protocol::Tcp)?;
-        found.is_complete = section.is_complete && !section.connect.is_empty() && !has_names;
-        found.is_restricted = section.is_restricted;
-        for to in &section.connect {
+        found.is_complete = !self.has_unknown && !to.is_empty() && !has_names;
+        for to in to {
             match host_and_port(to) {
                 Some((host, port)) => add(&mut found, host, port),
                 // The path of a Unix socket.
@@ -55,8 +59,61 @@ pub(in super::super) fn stunnel(text: &str) -> Option<Vec<RelayRoute>> {
             }
         }
         Some(found)
-    });
-    routes.collect()
+    }
+}
+
+pub(in super::super) fn stunnel(text: &str) -> Option<Vec<RelayRoute>> {
+    let mut sections = vec![Section::default()];
+    let mut has_names = false;
+    for line in text.trim_start_matches('\u{feff}').lines().map(str::trim) {
+        if line.is_empty() || line.starts_with([';', '#']) {
+            continue;
+        }
+        if line.starts_with('[') {
+            // The options before the first section are the defaults of every section.
+            let defaults = sections.first()?.clone();
+            sections.push(Section { accept: None, ..defaults });
+            continue;
+        }
+        let (key, value) = line.split_once('=')?;
+        let (key, value, section) = (key.trim().to_ascii_lowercase(), value.trim(), sections.last_mut()?);
+        match key.as_str() {
+            "accept" => section.accept = Some(value),
+            "connect" => section.connect.push(value),
+            "redirect" => section.redirect.push(value),
+            "client" => section.is_client = yes_or_no(value)?,
+            // A program answers, or the client chooses the destination.
+            "exec" | "protocol" if key != "protocol" || value == "socks" => section.has_unknown = true,
+            // The name that a client asks for chooses another section.
+            "sni" if value.contains(':') => has_names = true,
+            "include" => return None,
+            "verify" | "verifychain" | "verifypeer" | "requirecert" => section.verify(&key, value)?,
+            "psksecrets" => section.has_keys = true,
+            "cert" | "ciphers" | "ciphersuites" => section.accepts_without_key = true,
+            "config" if value.to_ascii_lowercase().starts_with("verifymode") => return None,
+            _ => {}
+        }
+    }
+    let mut routes = Vec::new();
+    for (section, accept) in sections.iter().filter_map(|section| Some((section, section.accept?))) {
+        let mut found = section.route(accept, &section.connect, has_names)?;
+        if section.is_restricted() {
+            found.restriction = Some(RelayRestriction { by: RestrictedBy::Credentials, file: None });
+        }
+        routes.push(found);
+        if !section.redirect.is_empty() {
+            routes.push(section.route(accept, &section.redirect, has_names)?);
+        }
+    }
+    Some(routes)
+}
+
+fn yes_or_no(value: &str) -> Option<bool> {
+    match value.to_ascii_lowercase().as_str() {
+        "yes" => Some(true),
+        "no" => Some(false),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -71,8 +128,31 @@ mod tests {
                 "; x\npid = /x\n[a]\naccept = 8888\nconnect = 6379\n[b]\nclient = yes\naccept = 127.0.0.1:1\nconnect=db:2\n",
                 Some("[::]:8888>127.0.0.1:6379,[::1]:6379 127.0.0.1:1>?"),
             ),
-            ("[a]\naccept = :::1\nconnect = ::1:2\nverify = 2", Some("[::]:1>[::1]:2~")),
-            ("verifyPeer = yes\n[a]\naccept = 1\nconnect = 10.0.0.1:2", Some("[::]:1>10.0.0.1:2~")),
+            ("[a]\naccept = :::1\nconnect = ::1:2\nverify = 2", Some("[::]:1>[::1]:2~~")),
+            ("[a]\naccept = :::1\nconnect = ::1:2\nverify = 1", Some("[::]:1>[::1]:2")),
+            ("verifyPeer = yes\n[a]\naccept = 1\nconnect = 10.0.0.1:2", Some("[::]:1>10.0.0.1:2~~")),
+            (
+                "verifyPeer = Yes\n[a]\naccept = 1\nconnect = 10.0.0.1:2\nverify = 0",
+                Some("[::]:1>10.0.0.1:2"),
+            ),
+            // Any certificate is accepted, or none is needed.
+            ("[a]\naccept = 1\nconnect = 10.0.0.1:2\nrequireCert = yes", Some("[::]:1>10.0.0.1:2")),
+            (
+                "[a]\naccept = 1\nconnect = 10.0.0.1:2\nverifyChain = yes\nrequireCert = no",
+                Some("[::]:1>10.0.0.1:2"),
+            ),
+            // The certificate of the server is verified, not those of the clients.
+            (
+                "client = yes\n[a]\naccept = 1\nconnect = 10.0.0.1:2\nverifyChain = yes\ncheckHost = x",
+                Some("[::]:1>10.0.0.1:2"),
+            ),
+            // Clients without a valid certificate reach the second service.
+            (
+                "[a]\naccept = 1\nconnect = 10.0.0.1:2\nredirect = 10.0.0.1:3\nverifyPeer = yes",
+                Some("[::]:1>10.0.0.1:2~~ [::]:1>10.0.0.1:3"),
+            ),
+            ("[a]\naccept = 1\nconnect = 10.0.0.1:2\nPSKsecrets = /x", Some("[::]:1>10.0.0.1:2~~")),
+            ("cert = /c\n[a]\naccept = 1\nconnect = 10.0.0.1:2\nPSKsecrets = /x", Some("[::]:1>10.0.0.1:2")),
             ("[a]\naccept = 1\nexec = /x", Some("[::]:1>?")),
             ("[a]\naccept = 1\nprotocol = socks", Some("[::]:1>?")),
             ("[a]\naccept = 1\nconnect = /run/x", Some("[::]:1>?")),
@@ -80,6 +160,7 @@ mod tests {
                 "[a]\naccept = 1\nconnect = 2\n[b]\nsni = a:x\nconnect = 3",
                 Some("[::]:1>127.0.0.1:2,[::1]:2?"),
             ),
+            ("[a]\naccept = 1\nconnect = 2\nconfig = VerifyMode:Request", None),
             ("include = /x", None),
             ("[a]\naccept = name:1\nconnect = 2", None),
             ("word", None),
