@@ -56,13 +56,22 @@ pub(super) fn common(port: u16, protocol: Protocol) -> Vec<CommonService> {
     let rows = PORTS.rows(port, protocol).filter_map(|found| {
         let row = ServiceRow::parse(found.line)?;
         let is_main = found.is_first && found.ports.low == port;
-        Some((row.service.how_common + u8::from(!is_main), row))
+        Some((row.service.how_common + u8::from(!is_main), !is_main && is_wide(found.ports), row))
     });
-    let mut rows: Vec<(u8, ServiceRow)> = rows.collect();
-    rows.sort_by_key(|(rank, _)| *rank);
+    let mut rows: Vec<(u8, bool, ServiceRow)> = rows.collect();
+    // A service that can use any port of a wide range does not explain a port that other services have chosen.
+    if rows.iter().any(|(_, is_wide, row)| !is_wide && !row.service.is_malware()) {
+        rows.retain(|(_, is_wide, _)| !is_wide);
+    }
+    rows.sort_by_key(|(rank, ..)| *rank);
     let on_port =
         |row: ServiceRow| CommonService { what: what_on(port, row.ports, row.service.what), ..row.service };
-    rows.into_iter().map(|(_, row)| on_port(row)).collect()
+    rows.into_iter().map(|(.., row)| on_port(row)).collect()
+}
+
+const fn is_wide(ports: PortRange) -> bool {
+    const FEW: u16 = 32;
+    ports.high - ports.low >= FEW
 }
 
 /// Returns `what` without the parts that explain other ports. For port 443, for example, `Reverse proxy for containers;
@@ -180,9 +189,14 @@ mod tests {
             (5432, Protocol::Tcp, "PostgreSQL"),
             (51820, Protocol::Udp, "WireGuard"),
             (60001, Protocol::Udp, "Mosh"),
+            (5985, Protocol::Tcp, "Windows Remote Management (WinRM)"),
+            (6000, Protocol::Tcp, "X Window System (X11)"),
+            (31785, Protocol::Tcp, "Kubernetes NodePort"),
         ] {
             assert_eq!(first(port, protocol), Some(name), "{port}");
         }
         assert_eq!(first(3416, Protocol::Sctp), None);
+        let names: Vec<_> = common(30303, Protocol::Tcp).iter().map(|service| service.name).collect();
+        assert_eq!(names, ["Ethereum"], "a wide range explains only ports without another service");
     }
 }

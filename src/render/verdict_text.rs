@@ -313,6 +313,8 @@ fn alive(group: &[&Assignment]) -> String {
     let Some(first) = group.first() else { return String::new() };
     let mut kinds = first.named_by.clone();
     kinds.sort_by_key(|kind| !EvidenceSource::PACKAGED.contains(kind));
+    // The other kinds have the same name in the text.
+    kinds.dedup_by_key(|kind| EvidenceSource::PACKAGED.contains(kind).then_some(*kind));
     let it = if group.len() == 1 { "it" } else { "them" };
     if let Some(row) = own_reason(first) {
         let presumed = if row.confidence == Confidence::Presumed { "presumed to be " } else { "" };
