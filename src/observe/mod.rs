@@ -49,11 +49,11 @@ pub const SOURCES: &str = if cfg!(target_os = "linux") {
 /// The namespaces to scan in order to find every listener.
 pub const EVERYWHERE: Namespaces = if cfg!(target_os = "linux") { Namespaces::All } else { Namespaces::Own };
 
-/// Returns the namespaces that an audit scans if the user chooses none. `part` is the part of the machine that must be
-/// visible.
+/// Returns the namespaces that an audit scans if the user chooses none.
 ///
-/// If portolan may read every process, an audit scans all namespaces that can be found. In a separate network
-/// namespace, an audit scans only this namespace.
+/// An audit scans all namespaces that can be found, if portolan may read every process and is in the first network
+/// namespace. Otherwise it scans only its own namespace. It also scans only its own namespace if `part` is
+/// [`HostScope::Namespace`].
 #[must_use]
 pub fn audited_namespaces(part: HostScope) -> Namespaces {
     #[cfg(target_os = "linux")]

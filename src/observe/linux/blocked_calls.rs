@@ -15,13 +15,13 @@ const CALLS: [libc::c_long; 5] =
     [libc::SYS_accept, libc::SYS_accept4, libc::SYS_recvfrom, libc::SYS_recvmsg, libc::SYS_recvmmsg];
 /// The maximum number of threads to read. Reading so many threads takes about a second.
 const MOST_THREADS: usize = 100_000;
-/// How many times a thread is checked again. An ordinary program closes a socket and leaves the call a short time
-/// later, so one check is not enough.
+/// How many times a waiting thread is checked again. In an ordinary program, the call ends shortly after the socket was
+/// closed. So one check would report such a program by mistake.
 const CHECKS: usize = 3;
 const BETWEEN_CHECKS: Duration = Duration::from_millis(20);
 
-/// Returns a gap that names the processes with a thread that waits on a closed descriptor. If there is no such thread,
-/// the gap counts the threads that were not read. `None` if all threads were read.
+/// Returns a gap with the processes whose threads wait on a closed descriptor. If no thread does, but some threads were
+/// not read, returns a gap that says so.
 pub(super) fn gap(pids: &[Pid]) -> Option<Gap> {
     let mut left = MOST_THREADS;
     let mut waiting: Vec<(Pid, Pid, u32)> = Vec::new();

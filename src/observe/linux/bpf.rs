@@ -53,8 +53,8 @@ pub(super) fn steering_programs() -> Option<u32> {
     }
 }
 
-/// Returns the gap if an audit does not know which programs redirect connections. `bpf` is false if the user forbade
-/// bpf(2).
+/// Returns the gap of an audit that does not know which programs redirect connections. Either the user forbade bpf(2)
+/// (`bpf` is false), or the kernel refused it.
 pub(super) fn unasked(bpf: bool) -> Gap {
     let (why, remedy) = match bpf {
         false => ("--no-bpf was given", "run without --no-bpf"),
@@ -104,8 +104,9 @@ fn is_steering(fdinfo: &str) -> bool {
         && value(fdinfo, "attach_type") == Some(&SK_LOOKUP.to_string())
 }
 
-/// Returns the name of a BPF program, such as `program 12`. `None` if the link does not attach the program to the
-/// incoming packets of a device. The attach type is a number, and a name may follow: `46 (tcx_ingress)`.
+/// Returns the name of the BPF program of a link, such as `program 12`. `None` if the link does not attach the program
+/// to the incoming packets of a device. The line `attach_type` has a number, which a name may follow: `46
+/// (tcx_ingress)`.
 fn tcx_program(fdinfo: &str) -> Option<String> {
     let attach_type = value(fdinfo, "attach_type")?.split(' ').next();
     let is_incoming = value(fdinfo, "link_type") == Some(TCX) && attach_type == Some(TCX_INGRESS);

@@ -19,8 +19,8 @@ const DEPTH: usize = 32;
 /// The maximum size of a group's list of processes, in bytes.
 const PROCESSES: usize = 16 * 1024;
 
-/// Returns the path of each wanted group by its ID. A group outside the tree is left out. The path of the root group is
-/// `/`.
+/// Returns the paths of the wanted groups by the ID of the group. Groups outside the tree are left out. The path of the
+/// root group is `/`.
 pub(super) fn paths(wanted: &HashSet<u64>) -> HashMap<u64, String> {
     let mut found = HashMap::new();
     let Some(tree) = tree() else { return found };
@@ -132,8 +132,9 @@ pub(super) fn is_in_nested_container(path: &str) -> bool {
     container_name(parent).is_some_and(|(outer, _)| outer != inner)
 }
 
-/// Returns whether root owns a group. If so, only root can have made the groups directly below it. If no tree can be
-/// read, the path decides. Then a group belongs to root unless it is below the manager of a user (`user@UID.service`).
+/// Returns whether root owns a group. If so, only root can have made the groups directly below it. If the group cannot
+/// be found in any hierarchy, its path decides: it counts as root's unless it is below the manager of a user
+/// (`user@UID.service`).
 fn is_roots(group: &str) -> bool {
     let owners = ["", "/unified", "/systemd", "/memory"].iter().filter_map(|hierarchy| {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

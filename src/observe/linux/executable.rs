@@ -29,7 +29,7 @@ pub(super) struct ProgramFiles {
     /// The path of the loader and the command line of the program, if a loader runs the program.
     pub loaded_by: Option<(String, Vec<String>)>,
     pub script: Option<Script>,
-    /// Other files with code that are less trustworthy than the program file and the script.
+    /// Other files with code. Only files that are less trustworthy than the program file and the script are listed.
     pub code: Vec<Script>,
     /// Whether the memory of the process contains code of the program file. `None` if this was not checked.
     pub is_mapped: Option<bool>,
@@ -222,8 +222,8 @@ fn executable(
     (Exe { path: String::from_utf8_lossy(path).into_owned(), state, open_directories }, origin)
 }
 
-/// Returns whether the running file was never at this path of the machine. This is certain if its owner is neither root
-/// nor the owner of the file at the path.
+/// Returns whether the running file certainly was never at this path of the machine. This is certain if the file
+/// belongs neither to root nor to the owner of the file that is now at the path.
 fn is_at_a_path_of_others(tree: &Tree, path: &[u8], running: Option<&Stat>) -> bool {
     let is_another_users =
         |there: Stat| running.is_some_and(|running| ![0, there.st_uid].contains(&running.st_uid));

@@ -149,7 +149,7 @@ fn search_closely(
     hidden_processes::search(walk, search, hidden_processes)
 }
 
-/// The maximum number of further walks. Each walk may find that new sockets have replaced old ones.
+/// The maximum number of walks after the first. During each walk, new sockets can replace old ones.
 const ROUNDS: usize = 4;
 
 /// The sockets that vanished since the walk, and the new sockets that replaced them.

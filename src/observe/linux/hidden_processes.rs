@@ -55,7 +55,7 @@ fn unlisted(listed: &[Pid]) -> Result<Vec<Pid>, Errno> {
     confirmed(between(listed, highest()).filter(|pid| exists(*pid)), listed)
 }
 
-/// Returns the given processes that exist although `/proc` does not list them, in the given order.
+/// Returns those of `pids` that exist although `/proc` does not list them, in the same order.
 fn confirmed(pids: impl Iterator<Item = Pid>, listed: &[Pid]) -> Result<Vec<Pid>, Errno> {
     let listed: HashSet<Pid> = listed.iter().copied().collect();
     let mut pids: Vec<Pid> = pids.filter(|pid| !listed.contains(pid)).collect();

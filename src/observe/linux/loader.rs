@@ -35,8 +35,8 @@ pub(super) fn search(process: &OwnedFd, path: &str, cmdline: &[String], tree: &T
         .into_iter()
         .filter(|(_, mapped)| mapped != path.as_bytes())
         .map(|(range, path)| {
-            // If the link cannot be followed, the path is used. Portolan may lack the capability, and a thread has no
-            // directory `map_files`.
+            // The link can be followed only with a capability, and a thread has no directory `map_files`. In these
+            // cases, the path is used.
             let link = statat(process, format!("map_files/{range}"), AtFlags::empty());
             let file = link.or_else(|_| tree.stat(&path)).ok();
             (path, file)

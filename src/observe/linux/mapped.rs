@@ -170,8 +170,8 @@ fn is_own_code(program: &[u8], path: &[u8]) -> bool {
 impl Judged {
     /// Returns who can replace the file, for one of the processes that map it.
     ///
-    /// Programs unpack libraries into `/tmp`, where any user can write. If the file belongs to the user of the process,
-    /// this user alone counts as able to replace it in two cases:
+    /// Programs unpack libraries into `/tmp`, where any user can write. If the file there belongs to the user of the
+    /// process, other users do not count in two cases:
     /// - the process is an interpreter
     /// - the file is in a private directory
     fn for_process(self, mapper: Mapper<'_>) -> Self {

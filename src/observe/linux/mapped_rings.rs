@@ -120,8 +120,8 @@ fn search_by(
     result
 }
 
-/// Returns whether a process has mapped an io_uring. `None` if the size limit is reached. Returns false if the mappings
-/// cannot be read, because the descriptors of this process were then read or have a gap.
+/// Returns whether a process has mapped an io_uring. `None` if the size limit is reached. If the mappings cannot be
+/// read, returns false: either the descriptors of the process were read, or a gap already names the process.
 fn maps_a_ring(pid: Pid, left: &mut usize) -> Option<bool> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let Ok(file) = openat(CWD, format!("/proc/{pid}/maps"), flags, Mode::empty()) else { return Some(false) };

@@ -388,9 +388,9 @@ fn unread_processes(what: &str, pids: Vec<Pid>, why: String) -> Gap {
 /// Returns which parts of each process must be read.
 fn jobs(scope: &Scope, found: &[FoundSocket], pids: BTreeSet<Pid>) -> Vec<ReadRequest> {
     let sharing = if scope.details { HashSet::new() } else { shared_ports::processes_sharing_ports(found) };
-    // The control group of a socket may name neither a unit nor a container. The groups of its processes are then read,
-    // because they may name a container in another hierarchy. The groups of process 1 do not count, because process 1
-    // opens sockets for other services.
+    // If the control group of a socket names neither a unit nor a container, the control groups of its processes are
+    // read. They may name a container in another hierarchy. Process 1 is left out, because it opens sockets for other
+    // services.
     let silent = found.iter().filter(|f| f.socket.unit.is_none() && f.socket.container.is_none());
     let silent: HashSet<Pid> =
         silent.flat_map(|f| f.socket.owner.pids()).copied().filter(|pid| *pid != 1).collect();

@@ -4,7 +4,8 @@
 //! socket can be missing. The kernel does not report this. So a dump of more than one datagram is repeated until two
 //! dumps agree. The sockets of all dumps are reported.
 //!
-//! The first datagram of the kernel is only as large as the largest read so far. So the first read has a large buffer.
+//! The kernel makes the first datagram only as large as the largest read so far. Therefore the first read has a large
+//! buffer.
 
 use std::fmt;
 

@@ -19,8 +19,8 @@ use crate::model::{OriginKind, Script};
 const MOST: usize = 8;
 const ENDINGS: [&[u8]; 3] = [b".jar", b".war", b".jar (deleted)"];
 
-/// Returns the open jars that any user can replace. Servers unpack their jars into `/tmp`. So a jar there is left out
-/// if only the user of the process can replace it.
+/// Returns the open jars that any user can replace. Servers unpack their jars into `/tmp`. So a jar that only the user
+/// of the process can replace is left out, even if the directory above it is world-writable.
 pub(super) fn open_jars(process: &OwnedFd, tree: &Tree, origins: &mut Origins) -> Vec<Script> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let Ok(descriptors) = openat(process, "fd", flags, Mode::empty()) else { return Vec::new() };

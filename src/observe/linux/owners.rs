@@ -19,7 +19,7 @@ use super::{masked, namespaces};
 use crate::model::Pid;
 use crate::observe::progress;
 
-/// The number of processes that a thread of the walk reserves for itself at once.
+/// How many processes a thread of the walk takes at once.
 const LOT: usize = 16;
 /// The minimum number of processes for which a second thread saves time. This value was measured: starting a thread
 /// takes about 0.1 ms.

@@ -24,7 +24,7 @@ use crate::model::{Gap, Namespaces, Pid, Scope, Stage, State};
 /// The maximum size of the `fdinfo` of an io_uring, in bytes. It is enough for 32,768 fixed files with names of about
 /// 60 bytes. Linux 5.13 permits 64 times as many files, but no program uses so many.
 const LONGEST_RING: usize = 16 * 1024 * 1024;
-/// Each time an io_uring is read, at least this many bytes count towards the total limit.
+/// The minimum number of bytes by which each reading of an io_uring reduces the total limit.
 const LEAST_OF_A_RING: usize = 4 * 1024;
 /// The maximum number of attempts to read an io_uring. The kernel omits the files of an io_uring while it is busy.
 const RING_ATTEMPTS: usize = 50;
@@ -61,7 +61,7 @@ pub(super) fn read(ring: &ThreadDescriptor, left: &mut usize) -> Result<RingFile
 }
 
 /// Parses the `fdinfo` of an io_uring (io_uring/fdinfo.c). `None` if the kernel omitted the files. If `is_whole` is
-/// true, a text with the number of files also lists all the files.
+/// true, the kernel then omits the line `UserFiles` too. So a text with this line lists all files.
 fn parse(fdinfo: &[u8], is_whole: bool) -> Option<RingFiles> {
     let mut lines = fdinfo.split(|byte| *byte == b'\n').skip_while(|line| !line.starts_with(b"UserFiles:"));
     let count = lines.next()?.strip_prefix(b"UserFiles:")?.trim_ascii();
@@ -84,8 +84,9 @@ fn file(line: &[u8]) -> Option<&[u8]> {
     is_line.then(|| name[1..].trim_ascii())
 }
 
-/// Returns whether Linux before 6.13 shows this name for a socket that can receive data or carry descriptors. An
-/// ordinary file can have the same name, because the kernel shows a file without its directory.
+/// Returns whether this can be the name of a socket that can receive data or carry descriptors. Linux before 6.13 shows
+/// only the protocol of a socket. An ordinary file can have the same name, because the kernel shows a file without its
+/// directory.
 fn is_protocol(name: &[u8]) -> bool {
     std::str::from_utf8(name).is_ok_and(|name| receives_data(name) || name.starts_with("UNIX"))
 }

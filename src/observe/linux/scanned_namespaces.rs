@@ -53,8 +53,8 @@ impl ScannedNamespaces {
         Ok(ScannedNamespaces { own, others: known.into_values().collect() })
     }
 
-    /// Lists the sockets of all these namespaces. With `with_firewalls`, also reads their packet filters. All programs
-    /// that are run for this share one time limit.
+    /// Lists the sockets of all these namespaces. With `with_firewalls`, also reads their packet filters. The external
+    /// programs that are run for this share one time limit.
     pub(super) fn list_sockets(&self, scope: &Scope, with_firewalls: bool) -> SocketScan {
         let mut scan = SocketScan::default();
         let budget = TimeBudget::default();

@@ -40,8 +40,8 @@ pub(super) fn script(
     let outer = interpreter::parse_command(program, cmdline)?;
     let inner = interpreter::parse_innermost(program, cmdline).filter(|inner| *inner != outer);
     let commands = inner.into_iter().chain([outer]);
-    // The least trustworthy script is returned. If two scripts are equally trustworthy, the inner script is returned,
-    // because its code runs.
+    // One script can run another. The less trustworthy script is returned. If both are equally trustworthy, the
+    // inner script is returned, because its code runs.
     let scripts = commands.filter_map(|command| script_of(process, exe, cmdline, command, tree, origins));
     scripts.reduce(|inner, outer| if kind(&outer) > kind(&inner) { outer } else { inner })
 }
@@ -105,8 +105,8 @@ fn script_of(
 
 /// Returns the first element of a class path if none of its elements exists.
 ///
-/// Java ignores missing elements, and keeps the jars that it reads open. So the code was deleted only if the process
-/// still has a deleted file of the class path open. Otherwise, the directories above the element show who could have
+/// Java ignores missing elements, and keeps every jar open from which it loads code. If the process still has a deleted
+/// file of the class path open, the code was deleted. Otherwise, the directories above the element show who could have
 /// put code there.
 fn missing_class_path(
     process: &OwnedFd,

@@ -27,8 +27,8 @@ pub(super) fn resolve_users_and_cgroups(found: &mut [FoundSocket], users: &mut u
     }
 }
 
-/// Adds the unit and the container of an owner to each socket without a named control group (cgroup v1). Process 1 does
-/// not count as an owner, because it opens sockets for other services.
+/// If the control group of a socket is not known (cgroup v1), adds the unit and the container of a process that owns
+/// the socket. Process 1 is left out, because it opens sockets for other services.
 pub(super) fn resolve_missing_users_and_cgroups(found: &mut [FoundSocket], processes: &[Process]) {
     let by_pid: HashMap<Pid, &Process> = processes.iter().map(|p| (p.pid, p)).collect();
     let mut shared: HashSet<Arc<SocketAttributes>> = HashSet::new();

@@ -36,8 +36,7 @@ pub(super) struct FoundSocket {
     pub cgroup: Option<NonZeroU64>,
 }
 
-/// The identity of a socket until the machine restarts: first the cookie, then the inode. The inode is present only if
-/// the socket has no cookie.
+/// The identity of a socket until the machine restarts: its cookie, or its inode if the socket has no cookie.
 pub(super) type SocketId = (Option<NonZeroU64>, Option<NonZeroU64>);
 
 impl FoundSocket {

@@ -1,5 +1,5 @@
-//! Finds sockets without an ordinary descriptor. They can be in threads with their own descriptor table, in io_urings,
-//! or in transit through a Unix socket.
+//! Finds sockets without an ordinary descriptor. The sockets can be in threads with their own descriptor table, in
+//! io_urings, or in transit through a Unix socket.
 
 use std::os::fd::OwnedFd;
 
@@ -113,7 +113,7 @@ fn threads(
     let tasks = openat(proc, format!("{pid}/task"), DIRECTORY, Mode::empty())?;
     let count = |directory: &OwnedFd| fstat(directory).ok().and_then(|stat| u64::try_from(stat.st_size).ok());
     for thread in numbers_in(&tasks)?.into_iter().filter(|thread| *thread != pid) {
-        // If the comparison fails, the thread is read, because the first thread may have ended and then has no table.
+        // If the comparison fails, the thread is read. The first thread may have ended, and then has no table.
         if is_shared(pid, thread) == Ok(true) {
             continue;
         }

@@ -39,7 +39,8 @@ pub(super) fn find(strays: &[Stray], named: &[Pid]) -> Vec<Gap> {
         if asked.contains(&stray.inode) {
             continue;
         }
-        // This descriptor may be closed in the meantime, while another descriptor of the socket is still open.
+        // This descriptor may have been closed in the meantime. Another descriptor of the same socket may still be
+        // open.
         let Ok(protocol) = protocol(stray) else { continue };
         asked.insert(stray.inode);
         if receives_data(&protocol) {
@@ -126,7 +127,7 @@ fn protocol(stray: &Stray) -> Result<String, Errno> {
     Ok(name.trim_end_matches('\0').to_owned())
 }
 
-/// Removes the sockets of any state that are listed in these namespaces.
+/// Removes the sockets that are listed in these namespaces, regardless of their state.
 fn drop_listed(unknown: &mut HashMap<u64, (Stray, String)>, namespaces: Namespaces) {
     let scope = Scope { namespaces, processes: false, states: State::ALL.to_vec(), ..Scope::default() };
     let Ok(scanned_namespaces) = ScannedNamespaces::open(&scope) else { return };

@@ -95,7 +95,7 @@ impl PollState {
         if closed.has_lost_track() {
             self.closed = None;
         }
-        // If the last snapshot contained closed sockets, a new snapshot must show that they are gone.
+        // If the last snapshot contained closed sockets, a new snapshot without them is needed.
         let is_changed = std::mem::replace(&mut self.has_unseen, !unseen.is_empty()) || self.has_unseen;
         if !is_changed {
             return Ok(snapshot);
@@ -129,8 +129,7 @@ impl PollState {
         let began = Instant::now();
         let mut seen = scan(scope)?;
         let cost = began.elapsed();
-        // A socket that vanished during the scan is removed. An earlier snapshot with this socket has more data about
-        // it.
+        // Sockets that vanished during the scan are removed, because an earlier snapshot has more data about them.
         seen.snapshot.sockets.retain(|socket| socket.owner != Owner::Vanished);
         seen.descriptors.sort_unstable();
         seen.descriptors.dedup_by_key(|held| (held.pid, held.inode));

@@ -77,7 +77,7 @@ enum Acl {
     Other,
 }
 
-/// Parses `squid.conf`, in which included files have replaced the `include` lines.
+/// Parses the text of `squid.conf`. The included files are already inserted.
 pub(super) fn squid(bytes: &[u8]) -> Vec<AccessSetting> {
     let lines = lines::squid(&String::from_utf8_lossy(bytes));
     let rules = lines.and_then(|lines| squid_rules(&lines));

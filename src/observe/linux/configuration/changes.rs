@@ -5,9 +5,9 @@ use rustix::fs::{FileType, Stat};
 
 use super::super::packages::root::Root;
 
-/// If a file was changed at most this long after the start of the process, the process may have read the old file or
-/// the new one. The clock may have been adjusted since the start. A start script may also write the file and then
-/// become the server.
+/// A change within this time after the start of the process counts as unknown: the process may have read the old file
+/// or the new one. One reason is that the clock may have been adjusted since the start. Another is a start script that
+/// writes the file and then becomes the server.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(1);
 /// Start times of processes and times of files are exact to one clock tick, which is at most 10 ms (100 Hz).
 const TICK: SignedDuration = SignedDuration::from_millis(10);

@@ -20,7 +20,7 @@ const MOST_PATHS: usize = 4096;
 /// The beginnings of options that let a debugger or JMX connect.
 const DEBUGGERS: [&str; 4] = ["--inspect", "-agentlib:jdwp=", "-Xrunjdwp:", "-Dcom.sun.management.jmxremote"];
 
-/// The variables that switch on an option, as program, variable and option.
+/// Each entry has a program, a variable, and the option that the variable switches on.
 const OPENING: [(&str, &str, &str); 5] = [
     // Flask treats this variable like `flask run --debug`.
     ("python", "FLASK_DEBUG", "--debug"),
@@ -179,7 +179,8 @@ fn has_receive_pack(parameters: &str) -> bool {
     })
 }
 
-/// Returns whether a value switches an option on. Programs refuse any value that is not in `OFF`, or treat it as on.
+/// Returns whether a value switches an option on. Every value that is not in `OFF` counts, although some programs
+/// refuse other values.
 fn is_on(value: &str) -> bool {
     const OFF: [&str; 6] = ["", "0", "f", "false", "no", "off"];
     !OFF.contains(&value.to_ascii_lowercase().as_str())

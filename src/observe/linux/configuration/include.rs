@@ -20,7 +20,8 @@ pub(super) struct Expanded {
 pub(super) struct Syntax {
     pub(super) lines: fn(&str) -> Option<Vec<String>>,
     pub(super) words: fn(&str) -> Option<Vec<String>>,
-    /// Returns the directory of relative paths, from the path and the text of the main file; `None` if it is not known.
+    /// Returns the directory to which relative paths belong; `None` if it is not known. The arguments are the path and
+    /// the text of the main file.
     pub(super) base: fn(&str, &str) -> Option<String>,
 }
 

@@ -21,14 +21,14 @@ pub(super) struct ConfigurationFiles {
     pub(super) options: String,
     /// The beginnings of the environment variables that can replace settings of the file.
     pub(super) overriding: &'static [&'static str],
-    /// Whether the setting counts only if an account has no password.
+    /// Whether the settings of the file matter only if some account has no password.
     pub(super) needs_empty_account: bool,
     /// Returns whether a server with this file and these options can have these sockets.
     pub(super) agrees: fn(&[u8], &[SocketAddr]) -> bool,
 }
 
-/// Returns the command line that names the configuration file: for a worker of nginx, that of its master. A worker is
-/// younger than its master if the master has reloaded the file.
+/// Returns the command line that names the configuration file. A worker of nginx does not have it, so the command line
+/// of its master is returned.
 pub(super) fn command_line<'p>(process: &'p Process, all: &'p [Process]) -> &'p [String] {
     let is_worker = process.cmdline.first().is_some_and(|title| title.starts_with("nginx: worker process"));
     let master = process.parents.first().filter(|_| is_worker);

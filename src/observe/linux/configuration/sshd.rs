@@ -22,8 +22,8 @@ fn words(line: &str) -> Option<impl Iterator<Item = &str>> {
     })
 }
 
-/// Returns a setting only if accounts without a password may log in. The first value of a keyword counts. A value in a
-/// `Match` block counts if it is on, because it applies to some clients.
+/// Returns a setting only if accounts without a password may log in. The first value of a keyword counts. In a `Match`
+/// block, the value `no` does not count, because it applies only to some clients.
 pub(super) fn sshd(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes);
     let (mut empty, mut password, mut keyboard) = (None, None, None);

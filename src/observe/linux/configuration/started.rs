@@ -7,7 +7,7 @@ use super::super::packages::root::Root;
 use super::{LONGEST, ReachableSocket, directory, unit_files};
 use crate::model::{Process, Protocol, SocketCommand};
 
-/// A program that listens for other programs.
+/// A program that listens on behalf of other programs, and starts them when a client connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Starter {
     Systemd,
@@ -35,7 +35,7 @@ pub(super) fn commands(
     let Some(root) = root else { return Vec::new() };
     let of_socket = |socket: &ReachableSocket| {
         let unit = socket.unit.as_deref()?;
-        // The units of users are in other directories.
+        // Socket units of users are in other directories, so they are left out.
         (unit.ends_with(".socket") && !unit.contains('/')).then(|| SocketCommand {
             on: socket.local,
             protocol: socket.protocol,
@@ -62,7 +62,7 @@ fn inetd(text: &str) -> Vec<SocketCommand> {
             "" | "*" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             host => host.parse().ok()?,
         };
-        // tcpd checks the address of the client and starts the program of its first argument.
+        // tcpd checks the address of the client. Then it starts the program that its first argument names.
         let is_wrapped = program.ends_with("/tcpd");
         let first = arguments.first().filter(|_| is_wrapped).unwrap_or(program);
         let rest = arguments.iter().skip(1);

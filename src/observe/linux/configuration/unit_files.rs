@@ -131,7 +131,8 @@ fn read(root: &Root, path: &str) -> Result<Option<String>, String> {
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-/// Returns the names of the units whose drop-ins also apply to this unit. For `a-b.service`, this is `a-.service`.
+/// Returns the units that have the beginning of this name up to a dash: `a-.service` for `a-b.service`. Their drop-ins
+/// also apply to this unit.
 fn dashes(prefix: &str, kind: &str) -> Vec<String> {
     let ends = prefix.match_indices('-').map(|(at, _)| at + 1).filter(|end| *end < prefix.len());
     ends.filter_map(|end| Some(format!("{}.{kind}", prefix.get(..end)?))).collect()

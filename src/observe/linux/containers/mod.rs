@@ -46,7 +46,7 @@ pub(super) fn name(processes: &mut [Process], of_sockets: &BTreeMap<Pid, String>
     }
 }
 
-/// Adds to each published port the container to which its rule forwards.
+/// Adds the container to each published port: the container with the address to which the port is forwarded.
 pub(super) fn name_published(sockets: &mut [Socket]) {
     let forwarded: BTreeSet<IpAddr> =
         sockets.iter().filter_map(|socket| Some(socket.forwarding.as_ref()?.to.address)).collect();

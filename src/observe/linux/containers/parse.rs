@@ -61,7 +61,8 @@ pub(super) fn mounted_data_root(bytes: &[u8], own: &str) -> Option<String> {
     sources.take(MOST_MOUNTS).find_map(data_root)
 }
 
-/// Sets the name of a container. Kubernetes uses names of the form `k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT`.
+/// Sets the name of a container. The names that Kubernetes gives also contain the pod and the namespace:
+/// `k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT`.
 fn with_name(container: Container, own: Option<String>) -> Container {
     let own = own.filter(|own| !own.is_empty());
     let parts: Vec<&str> = own.as_deref().map(|own| own.split('_').collect()).unwrap_or_default();

@@ -34,14 +34,14 @@ const KINDS: [(Protocol, Family); 4] = [
     (Protocol::Udp, Family::Ipv6),
 ];
 
-/// The ports that the tables show as in use, with each family in which `bind` to the wildcard address would fail. An
-/// IPv6 socket can also take the port in IPv4.
+/// The ports that the tables show as in use. In the family of an entry, `bind` to the wildcard address would fail. A
+/// single IPv6 socket can make two entries, because it can also take the port in IPv4.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListedPorts(HashSet<(Protocol, Family, u16)>);
 
 impl ListedPorts {
-    /// Adds a socket. An IPv6 socket also takes the port in IPv4, unless `v6only` is true. The kernel sets `v6only` if
-    /// a program binds the socket to an address other than the wildcard, but not if the socket only connects. A socket
+    /// Adds a socket. An IPv6 socket also takes the port in IPv4, unless `v6only` is true. A program that binds a
+    /// socket to an address other than the wildcard makes `v6only` true. A connection without `bind` does not. A socket
     /// on a v4-mapped address takes only IPv4 (`inet_rcv_saddr_equal`, net/ipv4/inet_connection_sock.c).
     pub fn add(&mut self, protocol: Protocol, address: IpAddr, port: u16, v6only: Option<bool>) {
         let (four, six) = match address {
@@ -96,8 +96,8 @@ pub fn sweep(ports: RangeInclusive<u16>, shown: &mut dyn FnMut() -> Option<Liste
         if !exists(protocol, family) {
             continue;
         }
-        // A reading of the tables is soon outdated. More ports then seem to be in use without a socket, and each of
-        // them must be tried many times. Therefore the tables are read again for each protocol and family.
+        // The tables are read again for each protocol and family, because a reading is soon outdated. With an old
+        // reading, the ports of new sockets would seem to have no socket, and each of them would be tried many times.
         let Some(explained) = shown() else {
             result.unsure += u64::try_from(ports.len()).unwrap_or(u64::MAX);
             continue;

@@ -227,8 +227,8 @@ pub(super) fn request(
 /// Returns the type and body of a request for the TCP sockets of both families (`struct inet_diag_req`).
 pub(super) fn tcp_request(states: u32, ports: Option<PortRange>) -> (u16, Vec<u8>) {
     let mut bytes = vec![0; 4]; // any family, no address lengths, no extensions
-    // struct inet_diag_sockid: the local port, if it is only one, and any socket otherwise. The kernel compares this
-    // port before it runs the filter, and reads less of each socket.
+    // `struct inet_diag_sockid` begins with the local port. If only one port is wanted, the kernel compares this
+    // field before it runs the filter, which is faster. 0 stands for any port.
     let port = ports.filter(|ports| ports.low == ports.high).map_or(0, |ports| ports.low);
     bytes.extend(port.to_be_bytes());
     bytes.extend([0; 46]);

@@ -61,7 +61,7 @@ pub(super) struct PacketHandler {
     pub(super) interface: String,
     /// `XDP`, or `tc` for a filter of traffic control.
     pub(super) kind: &'static str,
-    /// Empty for a filter that is not a BPF program.
+    /// The IDs of the BPF programs; empty for a filter without BPF.
     pub(super) programs: Vec<u32>,
 }
 

@@ -87,7 +87,7 @@ fn action(action: &FilterAction, steers: bool) -> Action {
         FilterAction::Jump(chain) => Action::Jump(chain.clone()),
         FilterAction::Goto(chain) => Action::Goto(chain.clone()),
         FilterAction::Steer { address, port } if steers => Action::Forward { address: *address, port: *port },
-        // A filter rule that is not understood does not translate addresses.
+        // Only TPROXY rules are wanted here. A rule that is not understood is presumed to be none of them.
         FilterAction::Steer { .. }
         | FilterAction::Translate { .. }
         | FilterAction::Send { .. }

@@ -154,7 +154,6 @@ fn earlier_rules_take_packets_out_of_the_way() {
     );
 }
 
-/// The limit counts rules, not the paths through them.
 #[test]
 fn chains_that_call_each_other_end() {
     let chains: String = (0..40).map(|n| format!(":C{n} -\n")).collect();

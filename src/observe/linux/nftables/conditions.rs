@@ -119,7 +119,8 @@ fn piece_value(piece: &Piece, bytes: &[u8], links: &Links) -> FilterValue {
     if piece.part.form != Form::Address || !is_prefix(mask) {
         return FilterValue::Unknown;
     }
-    // The mask sets the other bits of the address to zero. So bytes in which one of these bits is set never match.
+    // The mask sets the other bits of the address to zero before the comparison. If one of these bits is set in the
+    // compared bytes, the comparison is never true.
     if bytes.iter().zip(mask).any(|(byte, mask)| byte & !mask != 0) {
         return FilterValue::Unknown;
     }

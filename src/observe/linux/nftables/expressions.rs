@@ -153,7 +153,7 @@ impl<'d> Reader<'d, '_, '_> {
         Some(Effect::Nothing)
     }
 
-    /// Returns whether an expression that was read changes the source address of the packet.
+    /// Returns whether an expression changes the source address of the packet.
     fn changes_source(&self, kind: &[u8], data: &[u8]) -> bool {
         match kind {
             b"masq" => true,

@@ -89,7 +89,7 @@ pub(super) fn of_packet(base: u32, offset: u32, len: u8, context: Context) -> Ve
             (2, 2, FilterField::DestinationPort(None), Form::Number),
             (13, 1, FilterField::TcpFlags, Form::Number),
         ],
-        // Every protocol with ports has them at these offsets.
+        // Every protocol with ports has its ports at these offsets.
         (TRANSPORT, ..) => &[
             (0, 2, FilterField::SourcePort(None), Form::Number),
             (2, 2, FilterField::DestinationPort(None), Form::Number),

@@ -10,11 +10,11 @@ use crate::model::firewall::{
 };
 use crate::model::{Family, Network};
 
-/// The maximum number of elements of a set that a rule names.
+/// The maximum number of elements of a set that the text of a rule contains. The others become an ellipsis.
 const FEW: usize = 6;
 
-/// Returns the text of a rule, as far as it is evaluated: `iifname "eth0" tcp dport 22 accept`. `rejects` says whether
-/// the rule answers the packets that it drops.
+/// Returns the text of a rule, such as `iifname "eth0" tcp dport 22 accept`. Conditions that are not evaluated become
+/// an ellipsis. `rejects` says whether the rule answers the packets that it drops.
 pub(super) fn rule(rules: &[FilterRule], rejects: bool, comment: Option<&str>) -> String {
     let mut words: Vec<String> = Vec::new();
     if let Some(FilterRule { conditions, action, .. }) = rules.last() {
@@ -56,8 +56,8 @@ fn fields(conditions: &[FilterCondition], action: &FilterAction) -> Vec<FilterFi
     found
 }
 
-/// Returns whether the names of other fields of the rule already say the same: `tcp dport` includes the protocol, and
-/// `ip saddr` the family.
+/// Returns whether the text can leave out a condition because another field implies it: `tcp dport` implies the
+/// protocol, and `ip saddr` the family.
 fn is_implied(condition: &FilterCondition, fields: &[FilterField]) -> bool {
     use FilterField::{Destination, DestinationPort, Source, SourcePort, TcpFlags};
     match condition.single() {

@@ -40,7 +40,6 @@ pub(super) struct ReadRule<'d> {
 }
 
 impl ReadRule<'_> {
-    /// Adds a rule without text.
     pub(super) fn push(&mut self, conditions: &[FilterCondition], action: FilterAction) {
         self.rules.push(FilterRule { text: String::new(), conditions: conditions.to_vec(), action });
     }
@@ -68,7 +67,7 @@ impl Reader<'_, '_, '_> {
                 _ => {}
             }
             match self.conditions.last().and_then(|last| both(last, &condition)) {
-                // Two conditions test a range, one for each end. They become a single condition.
+                // The two conditions are the ends of one range. They become a single condition.
                 Some(range) => {
                     self.conditions.pop();
                     self.conditions.push(range);

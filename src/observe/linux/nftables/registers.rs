@@ -10,7 +10,7 @@ const WORD: usize = 4;
 /// The content that an expression stored in consecutive registers.
 #[derive(Clone, Debug)]
 pub(super) enum Content<'d> {
-    /// Consecutive fields of the packet, and the mask of the bits that are kept. `None` keeps all bits.
+    /// Consecutive fields of the packet, and a mask with the bits that are kept. Without a mask, all bits are kept.
     Packet {
         parts: Vec<Part>,
         mask: Option<Vec<u8>>,
@@ -24,7 +24,7 @@ pub(super) enum Content<'d> {
 pub(super) struct Mapping<'d> {
     pub(super) key: Key,
     pub(super) set: &'d [u8],
-    /// The index of a condition, which is that the map contains the key.
+    /// The index of the condition that the map contains the key.
     pub(super) condition: usize,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Mapping<'d> {
 pub(super) struct Piece {
     pub(super) part: Part,
     pub(super) at: usize,
-    /// The compared bits; `None` for all bits.
+    /// The mask of the compared bits. Without a mask, all bits are compared.
     pub(super) mask: Option<Vec<u8>>,
 }
 
@@ -88,7 +88,7 @@ impl<'d> Registers<'d> {
         }
     }
 
-    /// Returns the look-up that stored its data in a register, and the offset of the register in the data.
+    /// Returns the look-up in a map whose result is in a register, and the offset of the register in this result.
     pub(super) fn mapping(&self, register: u32) -> Option<(&Mapping<'d>, usize)> {
         match self.at(word(register)?)? {
             (Content::Mapped(mapping), at) => Some((mapping, at * WORD)),

@@ -50,7 +50,7 @@ impl<T> Source<T> {
 struct RawElement<'d> {
     /// The first key; `None` for the default element, which matches every key that has no other element.
     key: Option<&'d [u8]>,
-    /// The last key, if the element is an interval whose keys have several fields.
+    /// The last key of an interval, if the keys have several fields.
     last: Option<&'d [u8]>,
     data: Option<&'d [u8]>,
     flags: u32,
@@ -70,7 +70,8 @@ pub(super) struct RawSet<'d> {
 #[derive(Debug, Default)]
 pub(super) struct Sets<'d> {
     raw: HashMap<&'d [u8], RawSet<'d>>,
-    /// The names of the converted sets. The key has the name in the kernel, the key fields, and the kind of data.
+    /// The names of the converted sets. A set is converted once for each combination of its name in the kernel, the
+    /// fields of its key, and the kind of its data.
     known: HashMap<(&'d [u8], Key, Data), String>,
     read: Vec<(&'d [u8], FilterSet)>,
     /// The sets to which rules add elements.
@@ -104,7 +105,7 @@ impl<'d> Sets<'d> {
         self.raw.get(set)
     }
 
-    /// Returns the elements of a set. `key` has the fields of which the keys of the elements consist.
+    /// Returns the elements of a set. `key` contains the fields that form the key of an element.
     pub(super) fn elements(&mut self, set: &'d [u8], key: &Key, data: Data, links: &Links) -> FilterElements {
         let wanted = (set, key.clone(), data);
         if let Some(name) = self.known.get(&wanted) {

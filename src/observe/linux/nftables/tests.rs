@@ -43,7 +43,7 @@ fn lookup(set: &str) -> Vec<u8> {
     expression("lookup", &[attribute_of(1, format!("{set}\0").as_bytes()), number_of(2, 1)])
 }
 
-/// Returns the rules of a chain with one rule of these expressions.
+/// Returns the rules of a chain that has one rule with these expressions. `others` are further messages, such as sets.
 fn rules(expressions: &[Vec<u8>], others: &[Vec<u8>]) -> Vec<FilterRule> {
     let (table, chain) = (attribute_of(1, b"t\0"), |kind| attribute_of(kind, b"c\0"));
     let mut bytes = message(NEWCHAIN, &[table.clone(), chain(3)]);

@@ -60,8 +60,9 @@ pub(super) struct Installation {
 }
 
 impl Installation {
-    /// Returns the run in which a package was installed. The parameters are the paths of its list, its checksums and
-    /// other files. Returns `None` if the times of these files do not prove it.
+    /// Returns the run in which a package was installed. `list`, `sums` and `others` are the paths of its list of
+    /// files, its checksums, and some of its files. Returns `None` if the times of these files do not prove a common
+    /// run.
     ///
     /// In another root directory, such as that of a container, a file system may report false times, so nothing is
     /// proved there.

@@ -33,16 +33,16 @@ struct Diversion<'d> {
 #[derive(Debug, PartialEq, Eq)]
 struct Search<'d> {
     file: usize,
-    /// Only this package counts, because a diversion moves the files of all other packages.
+    /// The only package that counts, because a diversion moves the files of all other packages.
     only: Option<&'d [u8]>,
-    /// This package does not count, because the diversion does not move its file.
+    /// A package that does not count, because the diversion does not move its file.
     except: Option<&'d [u8]>,
 }
 
 struct Searches<'d> {
     by_path: HashMap<&'d [u8], Vec<Search<'d>>>,
-    /// For each [`ending`], whether a searched path has this ending. This test excludes most lines ten times as fast as
-    /// a look-up by path.
+    /// For each [`ending`], whether a searched path has it. Most lines have none of these endings. To exclude them this
+    /// way is ten times as fast as a look-up by path.
     endings: Box<[bool; 1 << ENDING_BITS]>,
 }
 
@@ -155,7 +155,7 @@ fn diversions<'d>(text: &'d [u8], layout: &Layout) -> Vec<Diversion<'d>> {
     threes.iter().map(diversion).collect()
 }
 
-/// Returns the paths of `searches` that are in the list of a package, each with the index of its file.
+/// Returns the searched paths that are in the list of a package, each with the index of its file.
 fn listed<'d>(
     list: &[u8],
     package: &str,

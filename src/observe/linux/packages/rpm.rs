@@ -43,7 +43,7 @@ pub(super) fn records(root: &Root, wanted: &WantedFiles<'_>) -> Result<Option<Pa
     Ok(Some(parse(&output, &root.layout, wanted)))
 }
 
-/// Parses the output in [`FORMAT`]. Any other line is a message that no package owns a file.
+/// Parses the output in [`FORMAT`]. Any other line says that a file belongs to no package.
 pub(super) fn parse(output: &[u8], layout: &Layout, wanted: &WantedFiles<'_>) -> PackagedFiles {
     let mut records = PackagedFiles::new();
     let mut package: Option<(&[u8], &[u8], &[u8])> = None;

@@ -218,7 +218,7 @@ impl Assembler {
         self.add(0x95, 0, 0, 0, 0);
         for (at, label) in self.jumps {
             let to = self.labels.iter().find(|(own, _)| *own == label).map_or(at, |(_, to)| *to);
-            // A jump counts from the next instruction, and a loop jumps backwards.
+            // The distance counts from the next instruction. It is negative for the jump of a loop.
             let distance =
                 to.checked_signed_diff(at + 1).and_then(|far| i16::try_from(far).ok()).unwrap_or(0);
             if let Some(jump) = self.code.get_mut(at) {

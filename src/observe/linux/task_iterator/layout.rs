@@ -38,8 +38,8 @@ pub(super) struct Layout {
     pub task_leader: i16,
     pub task_pid: i16,
     pub task_namespaces: i16,
-    /// The offset of `io_uring` in a task, and the offset in `io_uring` of the head of its list of instances. `None` if
-    /// the kernel has no io_uring.
+    /// The offset of the pointer `io_uring` in a task, and the offset of the list of instances in the structure behind
+    /// this pointer. `None` if the kernel has no io_uring.
     pub task_rings: Option<[i16; 2]>,
     pub namespaces_net: i16,
     pub net_inode: i16,
@@ -82,7 +82,7 @@ const STRUCTURES: [&str; 16] = [
     "vfsmount",
     "xarray",
 ];
-/// The names of the functions to which a program can attach begin with this text.
+/// The beginning of the names of the functions to which a program can attach.
 const ITERATORS: &[u8] = b"bpf_iter_task";
 
 #[derive(Clone, Copy)]

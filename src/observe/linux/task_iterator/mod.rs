@@ -45,8 +45,8 @@ const MANY_TASKS: usize = 2_000;
 /// If at most this many sockets are wanted, the tasks that own one of them are searched first. For more sockets, most
 /// descriptors must be read anyway.
 const FEW: usize = 16;
-/// The number of times that an audit reads all descriptors. A single reading misses a descriptor that moves to a number
-/// that was already read. If another process also owns the socket, nobody would notice that one owner is missing.
+/// How many times an audit reads all descriptors. A single reading misses a descriptor that moves to a number that was
+/// already read. If another process owns the same socket, the missing owner would go unnoticed.
 const ROUNDS_OF_AN_AUDIT: usize = 3;
 const BUFFER: usize = 32 * 1024;
 /// The maximum number of reads that fail with `EAGAIN`.

@@ -37,14 +37,14 @@ pub(super) const WANTED: u32 = 1;
 /// Not every descriptor was searched, or a thread has its own table.
 pub(super) const UNFINISHED: u32 = 2;
 
-/// The number of last bits of an inode. These bits select the byte of the inode in a [`wanted`] array.
+/// The number of last bits of an inode that select its byte in a [`wanted`] array.
 const SLOT_BITS: i32 = 16;
 /// The mask for the last [`SLOT_BITS`] bits. It also proves to the BPF verifier that no byte after the end of the array
 /// is read.
 const SLOT: i32 = 0xffff;
-/// The value of a byte that no wanted inode selects.
+/// The value of a byte without a wanted inode.
 const FREE: u8 = 0;
-/// The value of a byte that several wanted inodes with different tags select.
+/// The value of a byte with several wanted inodes whose tags differ.
 const SHARED: u8 = 1;
 /// The first value of a tag. A tag is made from the bits of an inode above the last [`SLOT_BITS`] bits.
 const FIRST_TAG: u8 = 2;
@@ -77,8 +77,9 @@ impl Assembler {
     }
 }
 
-/// Returns an array that the BPF programs search. The last bits of a wanted inode select a byte, and this byte contains
-/// the tag of the inode. A few other sockets are reported too, because their inodes have the same last bits and tag.
+/// Returns an array in which the BPF programs search an inode. The last bits of the inode select a byte, which contains
+/// the tag of the wanted inode. A few unwanted sockets are reported too, because their inodes have the same last bits
+/// and the same tag.
 pub(super) fn wanted(inodes: impl Iterator<Item = u64>) -> Vec<u8> {
     let mut slots = vec![FREE; 1 << SLOT_BITS];
     for inode in inodes {
@@ -151,8 +152,9 @@ const FILE: i16 = POINTER - FILE_PART;
 const FILE_PART: i16 = 128;
 
 /// Returns the BPF program of the iterator over tasks. For each task, it reports the pid, the network namespace, and
-/// whether the task has an io_uring. `wanted` is a layout and an array of inodes. If `wanted` is given, the program
-/// also reports whether the task may have a descriptor that [`of_files`] would report with this array.
+/// whether the task has an io_uring. With `wanted`, it also searches the descriptors of the task for the files that
+/// [`of_files`] reports. It then reports whether the task may have one of them. `wanted` is a layout and an array of
+/// inodes.
 pub(super) fn of_tasks(layout: &Layout, wanted: Option<(&DescriptorTable, RawFd)>) -> Vec<u64> {
     const RECORD: i16 = FILE - 24;
     const PROCESS: i16 = RECORD;
@@ -209,8 +211,8 @@ fn search_descriptors(
     /// The number of entries of the table.
     const SIZE: i16 = FILE - 32;
     const TABLE: i16 = FILE - 40;
-    /// The operations of the first socket that was found, or 0. Any other file with these operations is a socket too.
-    /// So its mount, which is in another cache line, need not be read.
+    /// The pointer to the file operations of sockets, from the first socket that was found; 0 if there was none. Every
+    /// file with the same pointer is a socket. So its mount, which is in another cache line, need not be read.
     const SOCKET_OPERATIONS: i16 = FILE - 48;
     let first = table.file_operations.min(layout.file_inode).min(layout.file_mount);
     let end = table.file_operations.max(layout.file_inode).max(layout.file_mount) + 8;

@@ -203,7 +203,7 @@ fn only_wanted_sockets_are_reported() {
     };
     let few = reported(Some(&array));
     assert!(few.contains(&wanted) && !others.iter().any(|other| few.contains(other)));
-    // The last bits of two inodes are equal.
+    // This inode has the same last bits as `wanted`, but another tag.
     let similar = wanted ^ 1 << 16;
     let of = |inodes: &[u64]| bpf_syscall::array(&program::wanted(inodes.iter().copied())).unwrap();
     assert!(!reported(Some(&of(&[similar]))).contains(&wanted));

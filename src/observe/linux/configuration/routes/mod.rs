@@ -33,7 +33,7 @@ pub(super) struct RouteFile {
     parser: Parser,
 }
 
-/// Returns the file with the routes of a relay; `None` for any other program, and if the path is not known.
+/// Returns the configuration file of a relay. `None` if the process is not a relay, or if the path is not known.
 pub(super) fn wanted(process: &Process) -> Option<RouteFile> {
     let program = process.exe.as_ref()?.path.rsplit('/').next()?;
     let arguments = process.cmdline.get(1..)?;
@@ -49,7 +49,7 @@ pub(super) fn wanted(process: &Process) -> Option<RouteFile> {
             _ => return None,
         },
         "haproxy" => {
-            // A second file, a file without the option, or a directory adds routes.
+            // A second `-f`, or a file after `--`, adds routes. `-C` changes the working directory.
             let files = arguments.iter().filter(|one| *one == "-f").count();
             let is_only = files == 1 && !arguments.iter().any(|one| one == "--" || one == "-C");
             (locate::option(arguments, &["-f"]).filter(|_| is_only)?, haproxy)
@@ -72,7 +72,8 @@ pub(super) fn read(process: &OwnedFd, file: &RouteFile, mounts: Option<&Mounts>)
     (is_unchanged && !is_covered && routes.len() <= MOST_ROUTES).then_some(routes)
 }
 
-/// A route without destinations, from an address and a port of the relay. An empty host and `*` mean every address.
+/// Returns a route without destinations. `host` and `port` are the listening address of the relay. If `host` is empty
+/// or `*`, the relay listens on every address.
 fn route(host: &str, port: u16, protocol: Protocol) -> Option<RelayRoute> {
     let address = match host.trim_start_matches('[').trim_end_matches(']') {
         "" | "*" => Ipv6Addr::UNSPECIFIED.into(),
@@ -83,7 +84,7 @@ fn route(host: &str, port: u16, protocol: Protocol) -> Option<RelayRoute> {
     Some(RelayRoute { on, protocol, to: Vec::new(), is_complete: true, restriction: None })
 }
 
-/// Adds a destination to a route. A name that is not `localhost` is not resolved, so the destination is not known.
+/// Adds a destination to a route. Host names other than `localhost` are not resolved: their destinations stay unknown.
 fn add(route: &mut RelayRoute, host: &str, port: u16) {
     match addresses(host) {
         Some(addresses) => {
@@ -99,8 +100,8 @@ fn host_and_port(text: &str) -> Option<(&str, u16)> {
     Some((host, port.parse().ok()?))
 }
 
-/// Returns the routes as text, for tests: `0.0.0.0:80>127.0.0.1:6379`. `?` is an unknown destination, `~` a
-/// restriction by addresses, `~~` by credentials.
+/// Returns the routes as text, for tests: `0.0.0.0:80>127.0.0.1:6379`. An unknown destination is `?`. A restriction by
+/// addresses is `~`, one by credentials is `~~`.
 #[cfg(test)]
 fn text(routes: Option<Vec<RelayRoute>>) -> Option<String> {
     use crate::model::RestrictedBy;

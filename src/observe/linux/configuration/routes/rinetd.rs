@@ -6,7 +6,8 @@ use super::{add, route};
 use crate::model::{Protocol, RelayRestriction, RelayRoute, RestrictedBy};
 
 pub(in super::super) fn rinetd(text: &str) -> Option<Vec<RelayRoute>> {
-    // The rules before the first route apply to every route, later rules to the route before them.
+    // Element 0 of `rules` has the rules before the first route; they apply to every route. The other elements have
+    // the rules below each route; they apply only to this route.
     let (mut routes, mut rules) = (Vec::<RelayRoute>::new(), vec![Vec::<(&str, &str)>::new()]);
     for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().take_while(|word| !word.starts_with('#')).collect();
@@ -19,7 +20,7 @@ pub(in super::super) fn rinetd(text: &str) -> Option<Vec<RelayRoute>> {
                 let mut found = route(host, port, protocol)?;
                 let (to_port, to_protocol) = port_and_protocol(to_port)?;
                 add(&mut found, to, to_port);
-                // A relay between two protocols is not followed.
+                // For example, from TCP to UDP. Such a destination is reported as unknown.
                 found.is_complete &= to_protocol == protocol;
                 routes.push(found);
                 rules.push(Vec::new());
@@ -27,7 +28,8 @@ pub(in super::super) fn rinetd(text: &str) -> Option<Vec<RelayRoute>> {
             _ => return None,
         }
     }
-    // rinetd up to 0.73 ignores the first rule of the file if it is below a route and another rule follows there.
+    // rinetd up to 0.73 has a bug: it ignores the first rule of the file if a route is above it and another rule
+    // directly below it.
     let first = rules.iter_mut().enumerate().find(|(_, rules)| !rules.is_empty());
     if let Some((1.., rules)) = first.filter(|(_, rules)| rules.len() > 1) {
         rules.remove(0);
@@ -41,16 +43,17 @@ pub(in super::super) fn rinetd(text: &str) -> Option<Vec<RelayRoute>> {
     Some(routes)
 }
 
-/// Returns whether the rules admit only listed clients. Without an `allow`, every client is admitted that no `deny`
-/// names.
+/// Returns whether the rules admit only listed clients. Without an `allow` rule, all clients are admitted except those
+/// of the `deny` rules.
 fn admits_only_some(rules: &[(&str, &str)]) -> bool {
     let mut allowed =
         rules.iter().filter(|(kind, _)| *kind == "allow").map(|(_, pattern)| *pattern).peekable();
     allowed.peek().is_some() && allowed.all(is_part)
 }
 
-/// Returns whether a pattern is only for a part of the addresses: it is an address, or begins with one part of an
-/// address. rinetd writes an IPv4 address as `::ffff:10.0.0.1` if its own address is `::`.
+/// Returns whether a pattern matches only a part of all addresses. It is a single address such as `10.0.0.1`, or begins
+/// with a part of an address, such as `10.*`. If rinetd listens on `::`, IPv4 clients have addresses such as
+/// `::ffff:10.0.0.1`.
 fn is_part(pattern: &str) -> bool {
     let fixed = pattern.split(['*', '?']).next().unwrap_or_default();
     let fixed = fixed.strip_prefix("::ffff:").unwrap_or(fixed);

@@ -11,18 +11,20 @@ struct Section<'t> {
     /// The destination of clients without a valid certificate.
     redirect: Vec<&'t str>,
     has_unknown: bool,
-    /// Whether the section accepts plain connections and connects with TLS.
+    /// Whether stunnel is the TLS client: it accepts plain connections and uses TLS to the destination.
     is_client: bool,
-    /// Whether the chain or the certificate itself is verified. Otherwise, any certificate is accepted.
+    /// Whether stunnel verifies the chain of the certificate, and whether it verifies the certificate itself. If both
+    /// are false, every certificate is accepted.
     verifies: [bool; 2],
     requires_certificate: bool,
     has_keys: bool,
-    /// Whether the section has a certificate of its own or chooses the ciphers. Then clients may not need a key.
+    /// Whether the section has a certificate of its own or chooses the ciphers. If so, clients without a pre-shared key
+    /// may connect.
     accepts_without_key: bool,
 }
 
 impl Section<'_> {
-    /// Applies a setting about the certificates of the other side, as stunnel does: a later setting replaces an earlier
+    /// Applies a setting about the verification of certificates. As in stunnel, a later setting replaces an earlier
     /// one.
     fn verify(&mut self, key: &str, value: &str) -> Option<()> {
         if key == "verify" {
@@ -41,7 +43,7 @@ impl Section<'_> {
         Some(())
     }
 
-    /// Returns whether only clients with a certificate or a key are connected.
+    /// Returns whether clients need a certificate or a pre-shared key.
     fn is_restricted(&self) -> bool {
         let by_certificate = self.requires_certificate && self.verifies.contains(&true);
         !self.is_client && (by_certificate || (self.has_keys && !self.accepts_without_key))
@@ -54,7 +56,7 @@ impl Section<'_> {
         for to in to {
             match host_and_port(to) {
                 Some((host, port)) => add(&mut found, host, port),
-                // The path of a Unix socket.
+                // `to` is the path of a Unix socket.
                 None => found.is_complete = false,
             }
         }
@@ -82,9 +84,9 @@ pub(in super::super) fn stunnel(text: &str) -> Option<Vec<RelayRoute>> {
             "connect" => section.connect.push(value),
             "redirect" => section.redirect.push(value),
             "client" => section.is_client = yes_or_no(value)?,
-            // A program answers, or the client chooses the destination.
+            // With `exec`, a program answers. With `protocol = socks`, the client chooses the destination.
             "exec" | "protocol" if key != "protocol" || value == "socks" => section.has_unknown = true,
-            // The name that a client asks for chooses another section.
+            // The server name in the client's TLS handshake chooses another section.
             "sni" if value.contains(':') => has_names = true,
             "include" => return None,
             "verify" | "verifychain" | "verifypeer" | "requirecert" => section.verify(&key, value)?,
@@ -135,7 +137,7 @@ mod tests {
                 "verifyPeer = Yes\n[a]\naccept = 1\nconnect = 10.0.0.1:2\nverify = 0",
                 Some("[::]:1>10.0.0.1:2"),
             ),
-            // Any certificate is accepted, or none is needed.
+            // Every certificate is accepted, or clients need no certificate.
             ("[a]\naccept = 1\nconnect = 10.0.0.1:2\nrequireCert = yes", Some("[::]:1>10.0.0.1:2")),
             (
                 "[a]\naccept = 1\nconnect = 10.0.0.1:2\nverifyChain = yes\nrequireCert = no",

@@ -1,4 +1,4 @@
-//! `Dav` of Apache httpd.
+//! Finds the parts of Apache httpd in which everyone can write (`Dav`).
 
 use super::super::include;
 use super::{MOST_SETTINGS, anyone, directory};
@@ -49,11 +49,11 @@ fn words(line: &str) -> Vec<String> {
 /// The access that a section gives.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Access {
-    /// It has no directive about access.
+    /// The section has no directive about access.
     #[default]
     Inherited,
     Everyone,
-    /// It refuses clients, asks for a login, or is not understood.
+    /// The section refuses clients, asks for a login, or is not understood.
     Restricted,
 }
 
@@ -80,7 +80,7 @@ enum Kind {
 
 #[derive(Default)]
 struct Host {
-    /// The ports; none for every port of the server.
+    /// The ports of the virtual host. If empty, the virtual host applies to every port of the server.
     ports: Vec<u16>,
     is_unknown: bool,
     root: Option<String>,
@@ -111,7 +111,8 @@ pub(in super::super) fn apache(bytes: &[u8]) -> Vec<AccessSetting> {
                 host = hosts.len();
                 hosts.push(virtual_host(values));
             }
-            // Only some methods are restricted, or only some clients.
+            // These sections restrict only some methods or some clients. The section around them counts as
+            // restricted.
             let is_condition = name == "if" && sections[current].kind != Kind::Server;
             if is_condition || matches!(name.as_str(), "limit" | "limitexcept") {
                 sections[current].access = Access::Restricted;
@@ -154,7 +155,8 @@ pub(in super::super) fn apache(bytes: &[u8]) -> Vec<AccessSetting> {
     settings
 }
 
-/// Returns whether a section has its own settings about access. `<IfModule>` and `<RequireAny>` do not.
+/// Returns whether a section has its own access. `<IfModule>` and `<RequireAny>` do not: their directives belong to the
+/// section around them.
 fn has_scope(name: &str) -> bool {
     name == "virtualhost" || name == "if" || name.starts_with("else") || {
         ["directory", "location", "files", "proxy"].iter().any(|begin| name.starts_with(begin))
@@ -197,7 +199,7 @@ fn set(section: &mut Section, name: &str, values: &[String]) {
         }
         "require" if is(&["all", "granted"]) && section.access == Access::Restricted => {}
         "require" if is(&["all", "granted"]) => section.access = Access::Everyone,
-        // A file in the directory can restrict the access.
+        // With any other value, an `.htaccess` file in the directory can restrict the access.
         "allowoverride" if is(&["none"]) => {}
         "authtype" if is(&["none"]) => {}
         "require" | "authtype" | "allowoverride" | "order" | "deny" | "satisfy" | "authzsvnaccessfile" => {
@@ -208,7 +210,8 @@ fn set(section: &mut Section, name: &str, values: &[String]) {
     }
 }
 
-/// Returns whether everyone has access to a section, by its own directives or by those that it inherits.
+/// Returns whether everyone has access to a section. The section decides by its own directives, or inherits the access
+/// of the directory around it.
 fn is_open(section: &Section, sections: &[Section], host: &Host) -> bool {
     let applies = |other: &&Section| other.host == 0 || other.host == section.host;
     let is_for_all = |other: &Section| other.kind == Kind::Server || other.path == "/";

@@ -1,4 +1,4 @@
-//! `webdav.activate` of lighttpd.
+//! Finds out whether everyone can write on lighttpd (`webdav.activate`).
 
 use super::super::include;
 use super::{anyone, directory};
@@ -24,7 +24,8 @@ fn without_comment(line: &str) -> &str {
     line.get(..end.unwrap_or(line.len())).unwrap_or(line)
 }
 
-/// Settings that can keep clients from writing. If the file has one of them, it is not known where it applies.
+/// Settings that can prevent clients from writing. The parser does not find out where a setting applies, so it counts
+/// for the whole file.
 const RESTRICTIONS: [&str; 7] = [
     "auth.require",
     "auth.extern-authn",

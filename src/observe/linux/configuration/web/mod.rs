@@ -19,7 +19,6 @@ fn anyone(port: Option<u16>, setting: String) -> AccessSetting {
     AccessSetting { port, setting, clients: AdmittedClients::Anyone }
 }
 
-/// Returns the directory of a path.
 fn directory(path: &str) -> Option<&str> {
     path.rsplit_once('/').map(|(directory, _)| directory)
 }

@@ -1,4 +1,4 @@
-//! `dav_methods` of nginx.
+//! Finds the servers of nginx on which everyone can write (`dav_methods`).
 
 use super::super::include;
 use super::{MOST_SETTINGS, anyone, directory};
@@ -86,7 +86,8 @@ struct Block {
     has_addresses: bool,
     refuses_addresses: bool,
     asks_for_login: bool,
-    /// Whether another handler or condition decides, or an included file was not read.
+    /// Whether something else decides about the requests: another handler, a condition, or an included file that was
+    /// not read.
     is_other: bool,
     /// Whether another location of this server serves every path that this block would serve.
     has_root_location: bool,
@@ -115,7 +116,7 @@ impl Block {
                 if !self.has_addresses {
                     (self.has_addresses, self.refuses_addresses) = (true, false);
                 }
-                // After `allow all`, no other rule counts.
+                // nginx ignores a `deny` after `allow all`. It counts here, so that no restriction is missed.
                 self.refuses_addresses |= *name == "deny";
             }
             // `off` removes the login of an outer block.
@@ -135,12 +136,11 @@ impl Block {
     }
 }
 
-/// Returns whether a directive only describes the login that another directive asks for.
+/// Returns whether a directive only gives details of a login. Another directive switches the login on.
 fn is_detail(name: &str) -> bool {
     name.ends_with("_user_file") || name.ends_with("_set") || name.contains("_key") || name.contains("_jwt_")
 }
 
-/// Returns the ports of a `listen` directive; none for a Unix socket.
 fn ports(values: &[&str]) -> Vec<u16> {
     let Some(address) = values.first().filter(|address| !address.starts_with("unix:")) else {
         return Vec::new();
@@ -152,7 +152,7 @@ fn ports(values: &[&str]) -> Vec<u16> {
     let range = last.split_once('-').unwrap_or((last, last));
     match (range.0.parse::<u16>(), range.1.parse::<u16>()) {
         (Ok(low), Ok(high)) => (low..=high).take(MOST_SETTINGS).collect(),
-        // An address without a port.
+        // The address has no port.
         _ => vec![80],
     }
 }
@@ -165,8 +165,8 @@ pub(in super::super) fn nginx(bytes: &[u8]) -> Vec<AccessSetting> {
 fn find(text: &str) -> Option<Vec<AccessSetting>> {
     let text = if text.contains(SEPARATOR) { text.to_owned() } else { statements(text)?.join("\n") };
     let mut settings = Vec::new();
-    // A block is judged at its end, because a directive counts also for the blocks before it. So the directives of a
-    // block are read before its inner blocks.
+    // A directive also applies to the inner blocks above it. So all directives of a block are read before its inner
+    // blocks.
     judge(&tree(&mut text.lines(), 0)?, &Block::default(), &mut settings);
     settings.truncate(MOST_SETTINGS);
     Some(settings)
@@ -196,7 +196,8 @@ fn tree<'t>(lines: &mut std::str::Lines<'t>, depth: usize) -> Option<Vec<Stateme
     (depth == 0).then_some(found)
 }
 
-/// Adds a setting for each port of a server in which everyone can write.
+/// Judges a block: returns whether everyone can write in it or in an inner block. Adds a setting for each port of a
+/// server in which everyone can write.
 fn judge(statements: &[Statement<'_>], outer: &Block, settings: &mut Vec<AccessSetting>) -> bool {
     let mut block = outer.clone();
     for statement in statements.iter().filter(|statement| statement.block.is_none()) {

@@ -1,7 +1,8 @@
 //! The clients that the rules of HAProxy admit.
 //!
-//! A rule restricts the clients only if it refuses everyone who is not listed: `deny unless allowed`, `deny if
-//! !allowed`. A rule about a path, a method or a rate does not, because everyone can still send other requests.
+//! A rule restricts the clients only if it refuses everyone who is not listed, such as `deny unless allowed` or `deny
+//! if !allowed`. A rule that tests the path, the method or the rate is no restriction, because everyone can still send
+//! other requests.
 
 use std::collections::HashMap;
 
@@ -25,12 +26,12 @@ impl Admitted {
     }
 }
 
-/// Settings in any section that make tests of the clients worthless.
+/// Settings that make a test of the client worthless. They are searched in the whole file.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Trust {
-    /// The client or another header names the source address.
+    /// Whether the source address comes from a header or a rule, so that the client may choose it.
     pub(super) has_other_source: bool,
-    /// A certificate that does not pass the verification is accepted.
+    /// Whether a certificate is accepted although its verification failed.
     pub(super) ignores_certificates: bool,
 }
 
@@ -62,7 +63,7 @@ enum Test {
     /// Only listed clients pass the test.
     Clients(RestrictedBy),
     Always,
-    /// Another test, or one that is not understood.
+    /// Not a test of the client, or not understood.
     Other,
 }
 
@@ -71,7 +72,7 @@ struct Literal {
     test: Test,
 }
 
-/// Alternatives, each with the tests that must all pass.
+/// A condition in the form `a b or c d`: either `a` and `b` must pass, or `c` and `d`.
 type Alternatives = Vec<Vec<Literal>>;
 
 enum Condition {
@@ -115,7 +116,7 @@ impl<'t> Rules<'t> {
                 }
                 "accept" | "allow" => match condition.as_ref().and_then(Condition::met_only_by) {
                     Some(clients) => accepted = accepted.min(clients),
-                    // The next rules do not apply to everyone.
+                    // This rule may accept everyone, so the rules after it restrict nobody.
                     None => break,
                 },
                 _ => {}
@@ -175,7 +176,8 @@ impl<'t> Rules<'t> {
         found.iter().all(|tests| !tests.is_empty()).then_some(found)
     }
 
-    /// Returns what a named test checks. It passes if one of its lines passes.
+    /// Returns the test with this name. A client that passes one of its lines passes the test, so the weakest line
+    /// decides.
     fn named(&self, name: &str, trust: Trust) -> Test {
         let Some(lines) = self.acls.get(name) else {
             return match name {
@@ -194,7 +196,8 @@ impl<'t> Rules<'t> {
 }
 
 impl Condition {
-    /// Returns the clients that a rule with this condition leaves, if the rule refuses everyone else.
+    /// Returns the only clients that are left if a rule refuses everyone who meets this condition. `None` if other
+    /// clients may be left too.
     fn left_by_a_refusal(&self) -> Option<Admitted> {
         match self {
             Condition::None => Some(Admitted::Nobody),
@@ -203,7 +206,7 @@ impl Condition {
         }
     }
 
-    /// Returns the clients that can meet the condition, if nobody else can.
+    /// Returns the only clients that can meet the condition. `None` if other clients may meet it too.
     fn met_only_by(&self) -> Option<Admitted> {
         match self {
             Condition::None => None,
@@ -213,7 +216,7 @@ impl Condition {
     }
 }
 
-/// Returns the clients that can meet the alternatives, if each alternative has a test that only these clients pass.
+/// Returns the only clients that can meet one of the alternatives. `None` if an alternative has no test of the client.
 fn met_only_by(alternatives: &Alternatives) -> Option<Admitted> {
     let of_one = |tests: &Vec<Literal>| {
         let clients = tests.iter().filter_map(|literal| match literal {
@@ -225,7 +228,8 @@ fn met_only_by(alternatives: &Alternatives) -> Option<Admitted> {
     alternatives.iter().map(of_one).collect::<Option<Vec<_>>>()?.into_iter().min()
 }
 
-/// Returns the clients that do not always meet the alternatives, if everyone else does.
+/// Returns the only clients that may fail all alternatives. For example, the alternative `!office` matches everyone
+/// except the clients in the list `office`. `None` if no alternative has this form.
 fn met_by_the_rest(alternatives: &Alternatives) -> Option<Admitted> {
     let of_one = |tests: &Vec<Literal>| {
         let clients = tests.iter().map(|literal| match literal {
@@ -267,7 +271,7 @@ fn is_list(values: &[String]) -> bool {
             "-n" | "-i" | "--" => {}
             address if address.starts_with('-') || address.contains(VARIABLE) => return false,
             address => {
-                // Such a short prefix lists most clients.
+                // A prefix of fewer than 4 bits contains a large part of all addresses.
                 let is_short = |bits: &str| match bits.parse::<u8>() {
                     Ok(bits) => bits < 4,
                     Err(_) => !bits.starts_with("255."),

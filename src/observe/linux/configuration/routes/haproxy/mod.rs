@@ -14,7 +14,7 @@ use crate::model::{Protocol, RelayRoute, RestrictedBy};
 struct Section<'t> {
     /// The listening addresses, and the clients that they admit.
     binds: Vec<(SocketAddr, Admitted)>,
-    /// The host and the port of each server; without a port, a server has the port of the listener.
+    /// The host and the port of each server. A server without a port uses the port on which the client arrived.
     servers: Vec<(&'t str, Option<u16>)>,
     /// The words of each `use_backend` line: the name and the condition.
     backends: Vec<(&'t str, &'t [String])>,
@@ -74,7 +74,7 @@ fn sections(lines: &[Vec<String>], trust: Trust) -> Option<Vec<(&str, &str, Sect
     for line in lines {
         let Some((first, values)) = line.split_first() else { continue };
         let value = values.first().map(String::as_str);
-        // A condition decides which lines are read.
+        // Whether HAProxy reads the next lines depends on a condition.
         if first.starts_with(".if") || first.starts_with(".el") {
             return None;
         }
@@ -85,7 +85,7 @@ fn sections(lines: &[Vec<String>], trust: Trust) -> Option<Vec<(&str, &str, Sect
                 "defaults" => Section::default(),
                 _ => Section { is_http, ..Section::default() },
             };
-            // Only a named section of defaults can be selected.
+            // The section selects a `defaults` section by its name. This is not supported.
             if values.iter().any(|value| value == "from") {
                 return None;
             }
@@ -131,8 +131,8 @@ fn sections(lines: &[Vec<String>], trust: Trust) -> Option<Vec<(&str, &str, Sect
     Some(sections)
 }
 
-/// Returns the clients that a listening address admits: with `ssl verify required`, only those with a certificate. An
-/// entry of a `crt-list` can switch this off.
+/// Returns the clients that a listening address admits. With `ssl` and `verify required`, these are the clients with a
+/// certificate. A `crt-list` can switch the verification off, so with it everyone is admitted.
 fn admitted_by_bind(parameters: &[String], trust: Trust) -> Admitted {
     let has = |word: &str| parameters.iter().any(|one| one == word);
     let verifies = parameters.windows(2).any(|pair| pair == ["verify", "required"]);
