@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags, RawDir, openat, readlinkat};
 
-/// Returns whether a process still has a file open that was deleted at `path` or below it. Also returns true if the
-/// descriptors of the process cannot be read.
+/// Returns whether a process has a deleted file open. Only files that were at `path` or below it count. Also returns
+/// true if the descriptors of the process cannot be read.
 pub(super) fn has_deleted_file_open(process: &OwnedFd, path: &[u8]) -> bool {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let Ok(descriptors) = openat(process, "fd", flags, Mode::empty()) else { return true };

@@ -24,7 +24,7 @@ use crate::model::{Gap, Namespaces, Pid, Scope, Stage, State};
 /// The maximum size of the `fdinfo` of an io_uring, in bytes. It is enough for 32,768 fixed files with names of about
 /// 60 bytes. Linux 5.13 permits 64 times as many files, but no program uses so many.
 const LONGEST_RING: usize = 16 * 1024 * 1024;
-/// The minimum number of bytes by which each reading of an io_uring reduces the total limit.
+/// Each reading of an io_uring takes at least this many bytes from the total limit.
 const LEAST_OF_A_RING: usize = 4 * 1024;
 /// The maximum number of attempts to read an io_uring. The kernel omits the files of an io_uring while it is busy.
 const RING_ATTEMPTS: usize = 50;
@@ -60,8 +60,9 @@ pub(super) fn read(ring: &ThreadDescriptor, left: &mut usize) -> Result<RingFile
     Err(Errno::BUSY)
 }
 
-/// Parses the `fdinfo` of an io_uring (io_uring/fdinfo.c). `None` if the kernel omitted the files. If `is_whole` is
-/// true, the kernel then omits the line `UserFiles` too. So a text with this line lists all files.
+/// Parses the `fdinfo` of an io_uring (io_uring/fdinfo.c). `None` if the kernel omitted the files. With `is_whole`, the
+/// kernel omits the line `UserFiles` together with the files. Without `is_whole`, the line can be present and only the
+/// files be missing.
 fn parse(fdinfo: &[u8], is_whole: bool) -> Option<RingFiles> {
     let mut lines = fdinfo.split(|byte| *byte == b'\n').skip_while(|line| !line.starts_with(b"UserFiles:"));
     let count = lines.next()?.strip_prefix(b"UserFiles:")?.trim_ascii();

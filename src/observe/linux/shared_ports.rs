@@ -10,8 +10,8 @@ use crate::model::{Pid, Socket, unmapped};
 /// If a port has more sockets than this, the processes of all its sockets are selected without a comparison.
 const CROWD: usize = 64;
 
-/// Returns the processes that share a socket with another process. Also returns the processes of two sockets if the
-/// addresses of the sockets are equal or overlap.
+/// Returns the processes that share a socket with another process. Also returns the processes of different sockets on
+/// one port, if the addresses of the sockets are equal or overlap.
 pub(super) fn processes_sharing_ports(found: &[FoundSocket]) -> HashSet<Pid> {
     let mut sharing = HashSet::new();
     let mut ports: HashMap<_, Vec<&Socket>> = HashMap::new();

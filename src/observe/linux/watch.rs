@@ -244,7 +244,7 @@ impl LastScan {
 }
 
 /// Returns whether the firewalls have equal rules and interfaces. BPF programs and filters that see packets before the
-/// rules are not compared, so only a full scan finds a change of them.
+/// rules are not compared. Only a full scan notices their changes.
 fn are_same_rules(known: &[Firewall], now: &[(Firewall, Option<Gap>)]) -> bool {
     known.len() == now.len() && known.iter().zip(now).all(|(known, (now, _))| rules(known) == rules(now))
 }

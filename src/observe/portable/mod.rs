@@ -78,8 +78,8 @@ pub fn observe(scope: &Scope) -> Result<Snapshot, Error> {
     let privileged = own::privileged();
     let mut processes = owners::processes(scope, &sockets);
     own::add_system_details(scope, privileged, &mut sockets, &mut processes, &mut gaps);
-    // The details may show that the kernel or an unknown process owns a socket. The process that was found for it may
-    // then have no sockets left.
+    // The details may show that the kernel or an unknown process owns a socket. The process that was read as its owner
+    // may then have no sockets left.
     let owning: BTreeSet<Pid> = sockets.iter().flat_map(|socket| socket.owner.pids()).copied().collect();
     processes.retain(|process| owning.contains(&process.pid));
     owners::users(&mut sockets, &processes);

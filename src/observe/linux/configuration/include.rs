@@ -101,8 +101,8 @@ fn read(root: &Root, patterns: &[String], expanded: &mut Expanded) -> Option<Vec
     Some(files)
 }
 
-/// Returns the paths that match a pattern, in order. Returns `None` if the pattern has wildcards other than one `*` in
-/// the last part of the path.
+/// Returns the paths that match a pattern, in order. The last part of a pattern may contain one `*`. Returns `None` for
+/// other wildcards.
 fn paths(root: &Root, pattern: &str) -> Option<Vec<String>> {
     let below = pattern.strip_prefix('/')?;
     let Some((before, after)) = below.split_once('*') else { return Some(vec![pattern.to_owned()]) };

@@ -22,7 +22,7 @@ use crate::model::{Container, Peer, Pid, Process, Socket};
 const LARGEST: u64 = 1024 * 1024;
 const LARGEST_STORAGE: u64 = 16 * 1024 * 1024;
 const MOST_ENTRIES: usize = 10_000;
-/// The maximum number of containers whose addresses are compared with a searched address.
+/// The maximum number of containers in which an address is searched.
 const MOST_SEARCHED: usize = 1_000;
 
 /// Adds the data of containers to the processes in them, and to the processes that forward a port to a container.
@@ -46,7 +46,7 @@ pub(super) fn name(processes: &mut [Process], of_sockets: &BTreeMap<Pid, String>
     }
 }
 
-/// Adds the container to each published port: the container with the address to which the port is forwarded.
+/// Adds to each published port the container whose address is the destination of the port.
 pub(super) fn name_published(sockets: &mut [Socket]) {
     let forwarded: BTreeSet<IpAddr> =
         sockets.iter().filter_map(|socket| Some(socket.forwarding.as_ref()?.to.address)).collect();

@@ -232,7 +232,7 @@ mod tests {
         }
     }
 
-    /// Truncated and damaged files are accepted, and only names in the files are returned.
+    /// Truncated and damaged files cause no error. Only names that are in these files are returned.
     #[test]
     fn damaged_files() {
         let file = format!(r#"[{{"id":"{ID}","names":["web"],"metadata":"{{"}}]"#);

@@ -245,8 +245,8 @@ fn unanswered(readings: &[Reading; 3], netns: Option<&Netns>) -> Vec<Gap> {
 }
 
 /// Returns the ports that any table shows as in use in the network namespace of the calling thread. UDP-Lite is left
-/// out. Returns `None` if, for some protocol and family, both the text table and the answer of `sock_diag` are
-/// incomplete.
+/// out. Returns `None` if both the text table and the answer of `sock_diag` are incomplete for some protocol and
+/// family.
 #[must_use]
 pub fn shown() -> Option<ListedPorts> {
     let mut shown = ListedPorts::default();

@@ -50,7 +50,7 @@ const TCA_ACT_KIND: u16 = 1;
 const TCA_ACT_OPTIONS: u16 = 2;
 const TCA_MIRRED_PARMS: u16 = 2;
 const MIRRED_INTERFACE: usize = 24;
-/// The levels of attributes from a filter to an action: the options, the list of actions, and the action.
+/// The number of levels of attributes from a filter to its action: the options, the list of actions, the action.
 const ACTION_DEPTH: usize = 3;
 /// The filters of incoming packets: `ffff:fff2` for clsact, `ffff:` for ingress (linux/pkt_sched.h).
 const INCOMING: [u32; 2] = [0xffff_fff2, 0xffff_0000];
@@ -172,8 +172,8 @@ fn filters(index: u32) -> Option<Filters> {
     has_filter.then_some(found)
 }
 
-/// Returns the ID of the BPF program of a filter, if there is one, and the devices to which the filter sends packets.
-/// Returns `None` if the message is malformed.
+/// Returns the BPF program of a filter, if it has one, and the devices to which the filter sends packets. Returns
+/// `None` if the message is malformed.
 fn filter(message: &[u8]) -> Option<(Option<u32>, Vec<u32>)> {
     let options = attribute(message.get(QUEUE_BODY..)?, TCA_OPTIONS).unwrap_or_default();
     let mut sends_to = Vec::new();

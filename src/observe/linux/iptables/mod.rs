@@ -335,8 +335,7 @@ impl<'w> Options<'w> {
     }
 }
 
-/// The modules that portolan knows. In a rule with only these modules, an unknown option makes only its own condition
-/// unknown.
+/// The modules that portolan knows. A rule with any other module gets an unknown condition.
 const KNOWN_MODULES: [&str; 26] = [
     "tcp",
     "udp",

@@ -87,7 +87,7 @@ fn action(action: &FilterAction, steers: bool) -> Action {
         FilterAction::Jump(chain) => Action::Jump(chain.clone()),
         FilterAction::Goto(chain) => Action::Goto(chain.clone()),
         FilterAction::Steer { address, port } if steers => Action::Forward { address: *address, port: *port },
-        // Only TPROXY rules are wanted here. A rule that is not understood is presumed to be none of them.
+        // Only TPROXY rules are wanted here. A rule that is not understood is presumed not to be a TPROXY rule.
         FilterAction::Steer { .. }
         | FilterAction::Translate { .. }
         | FilterAction::Send { .. }

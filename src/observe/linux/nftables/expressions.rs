@@ -247,7 +247,8 @@ impl<'d> Reader<'d, '_, '_> {
     }
 
     /// Reads an expression about an extension header or a TCP option. An expression that changes a TCP option does not
-    /// affect decisions. But the kernel applies the rest of its rule only to TCP, so TCP becomes a condition.
+    /// itself affect decisions. But the kernel applies the rest of the rule only to TCP packets, so TCP becomes a
+    /// condition.
     fn option(&mut self, data: &'d [u8]) -> Option<Effect> {
         const OF_TCP: u32 = 1;
         let [_, to, _, _, length, _, operation, _] = attributes::<8>(data)?;

@@ -289,8 +289,8 @@ fn finish((family, name): Key<'_>, table: TableData<'_>) -> FilterTable {
     finished
 }
 
-/// Replaces the rules of a table that filters frames with one rule. The action of this rule is unknown, because
-/// portolan does not evaluate frames. If no rule can drop a frame, the table becomes empty.
+/// Replaces all rules of a table for frames by a single rule. Portolan does not evaluate frames, so the action of this
+/// rule is unknown. If no rule can drop a frame, the table becomes empty.
 fn replace_by_unknown(table: &mut FilterTable, family: &str, name: &str) {
     let drops = |chain: &FilterChain| {
         chain.base.as_ref().is_some_and(|base| base.drops)

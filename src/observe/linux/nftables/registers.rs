@@ -88,7 +88,7 @@ impl<'d> Registers<'d> {
         }
     }
 
-    /// Returns the look-up in a map whose result is in a register, and the offset of the register in this result.
+    /// Returns the map look-up that stored its result in a register, and the offset of the register in the result.
     pub(super) fn mapping(&self, register: u32) -> Option<(&Mapping<'d>, usize)> {
         match self.at(word(register)?)? {
             (Content::Mapped(mapping), at) => Some((mapping, at * WORD)),

@@ -108,8 +108,8 @@ impl Origins {
         Some(tree)
     }
 
-    /// Returns the world-writable directories above `path`, nearest first. Returns `None` if none was found and a
-    /// directory could not be checked.
+    /// Returns the world-writable directories above `path`, nearest first. Returns `None` if a directory could not be
+    /// checked and none of the others is world-writable.
     pub(super) fn open_directories(&mut self, tree: &Tree, path: &[u8]) -> Option<Vec<String>> {
         let above = self.above(tree, path)?;
         (above.complete || !above.open.is_empty()).then_some(above.open)
@@ -178,8 +178,8 @@ impl Origins {
         !own.stat(path).is_ok_and(|host| is_same(&host, running))
     }
 
-    /// Returns whether `path` leads to another file for portolan than for the process, because their mounts differ.
-    /// Returns false if the two have different root directories.
+    /// Returns whether portolan finds another file at `path` than the process does, because their mounts differ.
+    /// Returns false if they have different root directories.
     fn is_another_on_the_host(&self, tree: &Tree, path: &[u8], file: &Stat) -> bool {
         let Some(own) = self.own().filter(|own| own.namespace != tree.namespace) else { return false };
         own.root_id == tree.root_id && own.stat(path).is_ok_and(|host| !is_same(&host, file))

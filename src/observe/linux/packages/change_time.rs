@@ -78,7 +78,7 @@ impl Installation {
         Self::by_times(end, sums, &others)
     }
 
-    /// Returns dpkg's run if the times prove it:
+    /// Returns the run of dpkg if both conditions are met:
     /// - the checksums changed at about the time at which dpkg wrote the list of files (`end`)
     /// - most of the `others` changed shortly before `end`, on one mount
     fn by_times(end: ChangeTime, sums: ChangeTime, others: &[(u64, ChangeTime)]) -> Option<Self> {

@@ -138,7 +138,7 @@ pub(super) fn is_at_work(root: &Root) -> bool {
         .is_ok_and(|names| names.iter().any(|name| name.to_bytes().iter().all(u8::is_ascii_digit)))
 }
 
-/// Removes the architecture from `NAME:ARCHITECTURE`. Some packages have this form in their file names.
+/// Removes the architecture from `NAME:ARCHITECTURE`. The names of some files in the database have this form.
 fn without_architecture(package: &str) -> &str {
     package.split(':').next().unwrap_or(package)
 }

@@ -6,8 +6,8 @@ use super::{add, route};
 use crate::model::{Protocol, RelayRestriction, RelayRoute, RestrictedBy};
 
 pub(in super::super) fn rinetd(text: &str) -> Option<Vec<RelayRoute>> {
-    // Element 0 of `rules` has the rules before the first route; they apply to every route. The other elements have
-    // the rules below each route; they apply only to this route.
+    // Element 0 of `rules` has the rules before the first route, which apply to every route. Element N has the rules
+    // below the route N, which apply only to this route.
     let (mut routes, mut rules) = (Vec::<RelayRoute>::new(), vec![Vec::<(&str, &str)>::new()]);
     for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().take_while(|word| !word.starts_with('#')).collect();
@@ -28,8 +28,8 @@ pub(in super::super) fn rinetd(text: &str) -> Option<Vec<RelayRoute>> {
             _ => return None,
         }
     }
-    // rinetd up to 0.73 has a bug: it ignores the first rule of the file if a route is above it and another rule
-    // directly below it.
+    // rinetd up to 0.73 has a bug: it ignores the first rule of the file if this rule is below a route and another rule
+    // follows before the next route.
     let first = rules.iter_mut().enumerate().find(|(_, rules)| !rules.is_empty());
     if let Some((1.., rules)) = first.filter(|(_, rules)| rules.len() > 1) {
         rules.remove(0);

@@ -196,8 +196,8 @@ impl<'t> Rules<'t> {
 }
 
 impl Condition {
-    /// Returns the only clients that are left if a rule refuses everyone who meets this condition. `None` if other
-    /// clients may be left too.
+    /// Returns the clients that may be left if a rule refuses everyone who meets this condition. `None` if anyone may
+    /// be left.
     fn left_by_a_refusal(&self) -> Option<Admitted> {
         match self {
             Condition::None => Some(Admitted::Nobody),
@@ -206,7 +206,7 @@ impl Condition {
         }
     }
 
-    /// Returns the only clients that can meet the condition. `None` if other clients may meet it too.
+    /// Returns the clients that can meet the condition. `None` if anyone may meet it.
     fn met_only_by(&self) -> Option<Admitted> {
         match self {
             Condition::None => None,
@@ -216,7 +216,7 @@ impl Condition {
     }
 }
 
-/// Returns the only clients that can meet one of the alternatives. `None` if an alternative has no test of the client.
+/// Returns the clients that can meet one of the alternatives. `None` if an alternative has no test of the client.
 fn met_only_by(alternatives: &Alternatives) -> Option<Admitted> {
     let of_one = |tests: &Vec<Literal>| {
         let clients = tests.iter().filter_map(|literal| match literal {
@@ -228,8 +228,8 @@ fn met_only_by(alternatives: &Alternatives) -> Option<Admitted> {
     alternatives.iter().map(of_one).collect::<Option<Vec<_>>>()?.into_iter().min()
 }
 
-/// Returns the only clients that may fail all alternatives. For example, the alternative `!office` matches everyone
-/// except the clients in the list `office`. `None` if no alternative has this form.
+/// Returns the clients that may fail all alternatives; `None` if anyone may. For example, everyone who is not in the
+/// list `office` meets the alternative `!office`. So only the clients in this list may fail.
 fn met_by_the_rest(alternatives: &Alternatives) -> Option<Admitted> {
     let of_one = |tests: &Vec<Literal>| {
         let clients = tests.iter().map(|literal| match literal {
