@@ -51,8 +51,8 @@ fn entries(list: &[u8]) -> Option<Entries> {
     (u32::from_le_bytes(*version) == VERSION).then(|| entries.chunks_exact(8).filter_map(entry).collect())
 }
 
-/// Returns who can write the file by its list: `Some(Some(UID))` for one user, `Some(None)` for several users or a
-/// group, `None` for nobody. Root does not count. A group counts only if `counts` returns true for its ID.
+/// Returns who can write the file according to the list: `Some(Some(UID))` for one user, `Some(None)` for several users
+/// or a group, `None` for nobody. Root does not count. A group counts only if `counts` returns true for its ID.
 pub(super) fn writer(list: &Entries, group: u32, counts: impl Fn(u32) -> bool) -> Option<Option<u32>> {
     let mask = list.iter().find(|(tag, ..)| *tag == MASK).map_or(u16::MAX, |(_, permits, _)| *permits);
     let mut users = list.iter().filter(|(_, permits, _)| permits & mask & WRITE != 0).filter_map(

@@ -36,8 +36,8 @@ const SESSION_PROGRAMS: [&str; 14] = [
 /// The programs of the SSH server. In a login session, they have listeners only for forwarded ports, usually on
 /// loopback.
 const SSH_SERVERS: [&str; 2] = ["sshd", "sshd-session"];
-/// The command lines of a control group with more processes than this are not searched for the port, if the names of
-/// the processes differ.
+/// If a control group has more processes than this and their names differ, their command lines are not searched for the
+/// port.
 const MOST_COMMAND_LINES: usize = 32;
 /// The maximum number of processes whose names are read if the control group of a socket is not known.
 const MOST_PROCESSES: usize = 4096;

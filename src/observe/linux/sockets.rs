@@ -51,7 +51,7 @@ pub(super) struct SocketList {
     pub gaps: Vec<Gap>,
     /// Notes about text tables that were read instead of `sock_diag`, about devices, and about NAT rules.
     pub notes: Vec<Note>,
-    /// The packet filter, if requested. It has a gap if it could not be read.
+    /// The packet filter if requested, with a gap if it could not be read.
     pub firewall: Option<(Firewall, Option<Gap>)>,
 }
 

@@ -179,8 +179,8 @@ fn has_receive_pack(parameters: &str) -> bool {
     })
 }
 
-/// Returns whether a value switches an option on. Every value that is not in `OFF` counts, although some programs
-/// refuse other values.
+/// Returns whether a value switches an option on. A value that is not in `OFF` counts as on, because programs treat it
+/// as on or refuse it.
 fn is_on(value: &str) -> bool {
     const OFF: [&str; 6] = ["", "0", "f", "false", "no", "off"];
     !OFF.contains(&value.to_ascii_lowercase().as_str())

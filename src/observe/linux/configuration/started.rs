@@ -18,7 +18,7 @@ impl Starter {
     pub(super) fn of(process: &Process) -> Option<Self> {
         match process.exe.as_ref()?.path.rsplit('/').next()? {
             "systemd" if process.uid == Some(0) => Some(Starter::Systemd),
-            // Another file can be named on the command line.
+            // With an argument, inetd may read another file.
             "inetd" if process.cmdline.len() == 1 => Some(Starter::Inetd),
             _ => None,
         }

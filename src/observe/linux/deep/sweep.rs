@@ -40,9 +40,10 @@ const KINDS: [(Protocol, Family); 4] = [
 pub struct ListedPorts(HashSet<(Protocol, Family, u16)>);
 
 impl ListedPorts {
-    /// Adds a socket. An IPv6 socket also takes the port in IPv4, unless `v6only` is true. A program that binds a
-    /// socket to an address other than the wildcard makes `v6only` true. A connection without `bind` does not. A socket
-    /// on a v4-mapped address takes only IPv4 (`inet_rcv_saddr_equal`, net/ipv4/inet_connection_sock.c).
+    /// Adds a socket. An IPv6 socket also takes the port in IPv4, unless `v6only` is true. The kernel also sets
+    /// `v6only` for a socket that was bound to an address other than the wildcard. It does not set it for a socket that
+    /// only connects. A socket on a v4-mapped address takes only IPv4 (`inet_rcv_saddr_equal`,
+    /// net/ipv4/inet_connection_sock.c).
     pub fn add(&mut self, protocol: Protocol, address: IpAddr, port: u16, v6only: Option<bool>) {
         let (four, six) = match address {
             IpAddr::V4(_) => (true, false),

@@ -76,15 +76,15 @@ const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const TCPDIAG_GETSOCK: u16 = 18;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
-/// `struct inet_diag_msg`.
+/// The size of `struct inet_diag_msg`.
 const RECORD: usize = 72;
-/// `struct tcp_info` (linux/tcp.h).
+/// The attribute that contains `struct tcp_info` (linux/tcp.h).
 const INET_DIAG_INFO: u16 = 2;
-/// The position of `tcpi_pmtu`.
+/// The position of `tcpi_pmtu` in `struct tcp_info`.
 const PATH_MTU: usize = 60;
 const INET_DIAG_SKV6ONLY: u16 = 11;
 const INET_DIAG_CGROUP_ID: u16 = 21;
-/// One bit for each field of `struct inet_diag_sockopt` (linux/inet_diag.h).
+/// The attribute with one bit for each socket option (`struct inet_diag_sockopt`, linux/inet_diag.h).
 const INET_DIAG_SOCKOPT: u16 = 22;
 const TRANSPARENT: u8 = 1 << 5;
 

@@ -53,7 +53,7 @@ pub(super) struct DirectoriesAbove {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Entrants {
     Root,
-    /// This user; `None` for a group or several users.
+    /// Only this user can enter. `None` stands for a group or several users.
     User(Option<u32>),
 }
 

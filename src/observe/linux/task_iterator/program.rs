@@ -211,8 +211,8 @@ fn search_descriptors(
     /// The number of entries of the table.
     const SIZE: i16 = FILE - 32;
     const TABLE: i16 = FILE - 40;
-    /// The pointer to the file operations of sockets, from the first socket that was found; 0 if there was none. Every
-    /// file with the same pointer is a socket. So its mount, which is in another cache line, need not be read.
+    /// The pointer to the file operations of sockets. It comes from the first socket that was found; before that, it is
+    /// 0. Every file with the same pointer is a socket. So its mount, which is in another cache line, need not be read.
     const SOCKET_OPERATIONS: i16 = FILE - 48;
     let first = table.file_operations.min(layout.file_inode).min(layout.file_mount);
     let end = table.file_operations.max(layout.file_inode).max(layout.file_mount) + 8;

@@ -27,7 +27,6 @@ const MOST_ROUTES: usize = 4096;
 
 type Parser = fn(&str) -> Option<Vec<RelayRoute>>;
 
-/// The configuration file of a relay.
 pub(super) struct RouteFile {
     path: String,
     parser: Parser,

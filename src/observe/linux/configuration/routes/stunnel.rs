@@ -3,7 +3,6 @@
 use super::{add, host_and_port, route};
 use crate::model::{Protocol, RelayRestriction, RelayRoute, RestrictedBy};
 
-/// A service section.
 #[derive(Clone, Default)]
 struct Section<'t> {
     accept: Option<&'t str>,

@@ -38,7 +38,7 @@ const RESTRICTIONS: [&str; 7] = [
 
 pub(in super::super) fn lighttpd(bytes: &[u8]) -> Vec<AccessSetting> {
     let text = String::from_utf8_lossy(bytes);
-    // The scripts of the package only add the port and the types of files.
+    // The scripts of the lighttpd package are ignored. They only set the port and the types of files.
     let lines = text.lines().map(|line| without_comment(line).trim());
     let lines: Vec<&str> =
         lines.filter(|line| !line.contains("include_shell \"/usr/share/lighttpd/")).collect();

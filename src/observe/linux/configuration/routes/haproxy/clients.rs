@@ -363,7 +363,7 @@ mod tests {
             ("http-request allow if { path /public }\nhttp-request deny", Everyone),
             ("http-request allow\nhttp-request deny unless office", Everyone),
             ("tcp-request content accept if HTTP\nhttp-request deny unless office", Listed(Addresses)),
-            // The list has everyone, or is not known.
+            // The list contains everyone, or is not known.
             ("http-request deny unless { src 0.0.0.0/0 }", Everyone),
             ("http-request deny unless { src 10.0.0.1 0.0.0.0/0.0.0.0 }", Everyone),
             ("http-request deny unless { src \"$OFFICE\" }", Everyone),

@@ -1,4 +1,4 @@
-//! `haproxy.cfg`: the servers that the frontends use.
+//! Finds the servers that the frontends in `haproxy.cfg` use.
 
 mod clients;
 
@@ -143,7 +143,6 @@ fn admitted_by_bind(parameters: &[String], trust: Trust) -> Admitted {
     }
 }
 
-/// Returns whether a word begins a section.
 fn is_section(word: &str) -> bool {
     const SECTIONS: [&str; 18] = [
         "global",
