@@ -67,10 +67,9 @@ WARNING
   orphaned (presumed): no service registered for this port is in use any more
     python3 -m serve, user root, /usr/bin/python3
       tcp 0.0.0.0:3416 (pid 812)
-        commandport was registered for AirMobile IS (apparently Motorola),
-        presumed discontinued. Command port of AirMobile IS, apparently Motorola
-        middleware for wireless data that nobody offers today. Rarely used by:
-        Grin nodes (stratum for miners).
+        commandport was registered for AirMobile IS, presumed discontinued.
+        Command port of AirMobile IS, a product of about 2002 that nobody offers
+        today. Rarely used by: Grin nodes (stratum for miners).
     Why  The registered software no longer exists. The listener is a leftover,
          or another program uses the port.
     Do   find out what the program is; if the program is intended, allow it in
@@ -233,11 +232,11 @@ fn json_holds_the_listing_and_the_findings() {
     ],
     "registrations": [
       {
-        "basis": "registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product",
+        "basis": "registered in February 2002 with a contact at a misspelt domain of Motorola, which offers no AirMobile today; no package or maker's page knows such a product",
         "confidence": "presumed",
         "ended": null,
-        "product": "AirMobile IS (apparently Motorola)",
-        "reason": "Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today.",
+        "product": "AirMobile IS",
+        "reason": "Command port of AirMobile IS, a product of about 2002 that nobody offers today.",
         "service": "commandport",
         "source": null
       }
@@ -260,7 +259,7 @@ fn json_holds_the_listing_and_the_findings() {
   "remedy": "find out what the program is; if the program is intended, allow it in the policy",
   "rule": null,
   "severity": "warning",
-  "text": "commandport was registered for AirMobile IS (apparently Motorola), presumed discontinued. Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Rarely used by: Grin nodes (stratum for miners).",
+  "text": "commandport was registered for AirMobile IS, presumed discontinued. Command port of AirMobile IS, a product of about 2002 that nobody offers today. Rarely used by: Grin nodes (stratum for miners).",
   "why": "The registered software no longer exists. The listener is a leftover, or another program uses the port."
 }
 "#]],

@@ -54,12 +54,12 @@ tcp  orphaned (presumed)
               the registered name: check the program.
   Registered  commandport: AirMobile IS Command Port (assigned to Mike Klein;
               registered 2002-02)
-  Status      commandport was registered for AirMobile IS (apparently Motorola),
-              presumed discontinued. Command port of AirMobile IS, apparently
-              Motorola middleware for wireless data that nobody offers today.
-              Rarely used by: Grin nodes (stratum for miners).
-  Evidence    commandport: registered February 2002 with a contact at a misspelt
-              Motorola domain; Motorola offers no AirMobile today, and no
+  Status      commandport was registered for AirMobile IS, presumed
+              discontinued. Command port of AirMobile IS, a product of about
+              2002 that nobody offers today. Rarely used by: Grin nodes (stratum
+              for miners).
+  Evidence    commandport: registered in February 2002 with a contact at a
+              misspelt domain of Motorola, which offers no AirMobile today; no
               package or maker's page knows such a product.
   Nearby      3415 bcinameservice and 3417 csvr.
 
@@ -69,11 +69,11 @@ udp  orphaned (presumed)
   Here now    nothing listens on this port.
   If open     Someone chose this port for the listener, perhaps to hide behind
               the registered name: check the program.
-  Status      commandport was registered for AirMobile IS (apparently Motorola),
-              presumed discontinued. Command port of AirMobile IS, apparently
-              Motorola middleware for wireless data that nobody offers today.
-  Evidence    commandport: registered February 2002 with a contact at a misspelt
-              Motorola domain; Motorola offers no AirMobile today, and no
+  Status      commandport was registered for AirMobile IS, presumed
+              discontinued. Command port of AirMobile IS, a product of about
+              2002 that nobody offers today.
+  Evidence    commandport: registered in February 2002 with a contact at a
+              misspelt domain of Motorola, which offers no AirMobile today; no
               package or maker's page knows such a product.
   Nearby      3415 bcinameservice and 3417 csvr.
 
@@ -277,11 +277,10 @@ tcp 0.0.0.0:3416  python3
   Program     /usr/bin/python3
   Why         in the background; the process that started it has ended
   Reachable   on every address of this machine
-  Flags       orphaned (warning): commandport was registered for AirMobile IS
-              (apparently Motorola), presumed discontinued. Command port of
-              AirMobile IS, apparently Motorola middleware for wireless data
-              that nobody offers today. Rarely used by: Grin nodes (stratum for
-              miners).
+  Flags       orphaned (warning): commandport was registered for AirMobile IS,
+              presumed discontinued. Command port of AirMobile IS, a product of
+              about 2002 that nobody offers today. Rarely used by: Grin nodes
+              (stratum for miners).
   To stop     kill 812
 
 tcp 0.0.0.0:8000  nginx

@@ -150,7 +150,7 @@ fn a_listing() {
         "range": "registered",
         "status": "orphaned",
         "basis": "ended",
-        "reason": "commandport was registered for AirMobile IS (apparently Motorola), presumed discontinued. Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Rarely used by: Grin nodes (stratum for miners).",
+        "reason": "commandport was registered for AirMobile IS, presumed discontinued. Command port of AirMobile IS, a product of about 2002 that nobody offers today. Rarely used by: Grin nodes (stratum for miners).",
         "assignments": [
           {
             "service": "commandport",
@@ -169,13 +169,13 @@ fn a_listing() {
             "used_on": [],
             "curated": {
               "standing": "orphaned",
-              "product": "AirMobile IS (apparently Motorola)",
+              "product": "AirMobile IS",
               "ended": null,
-              "reason": "Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today.",
+              "reason": "Command port of AirMobile IS, a product of about 2002 that nobody offers today.",
               "source": null,
               "confidence": "presumed",
               "now_used_by": null,
-              "basis": "registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product"
+              "basis": "registered in February 2002 with a contact at a misspelt domain of Motorola, which offers no AirMobile today; no package or maker's page knows such a product"
             },
             "life": []
           }
@@ -194,19 +194,19 @@ fn a_listing() {
             "registrations": [
               {
                 "service": "commandport",
-                "product": "AirMobile IS (apparently Motorola)",
+                "product": "AirMobile IS",
                 "ended": null,
-                "reason": "Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today.",
+                "reason": "Command port of AirMobile IS, a product of about 2002 that nobody offers today.",
                 "confidence": "presumed",
                 "source": null,
-                "basis": "registered February 2002 with a contact at a misspelt Motorola domain; Motorola offers no AirMobile today, and no package or maker's page knows such a product"
+                "basis": "registered in February 2002 with a contact at a misspelt domain of Motorola, which offers no AirMobile today; no package or maker's page knows such a product"
               }
             ],
             "rarely_used_by": [
               "Grin nodes (stratum for miners)"
             ]
           },
-          "text": "commandport was registered for AirMobile IS (apparently Motorola), presumed discontinued. Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Rarely used by: Grin nodes (stratum for miners)."
+          "text": "commandport was registered for AirMobile IS, presumed discontinued. Command port of AirMobile IS, a product of about 2002 that nobody offers today. Rarely used by: Grin nodes (stratum for miners)."
         }
       ]
     }

@@ -60,7 +60,7 @@ The port is registered for norp (since 2021-04-07), but there is no evidence tha
 l2f was registered for Cisco Layer Two Forwarding (L2F), discontinued. RFC 2341 (L2F) is classed Historic; L2TP replaced it (https://www.rfc-editor.org/info/rfc2341). l2tp is registered for this protocol too, but used on UDP only.
 
 3416: orphaned (presumed)
-commandport was registered for AirMobile IS (apparently Motorola), presumed discontinued. Command port of AirMobile IS, apparently Motorola middleware for wireless data that nobody offers today. Rarely used by: Grin nodes (stratum for miners).
+commandport was registered for AirMobile IS, presumed discontinued. Command port of AirMobile IS, a product of about 2002 that nobody offers today. Rarely used by: Grin nodes (stratum for miners).
 
 5432: active
 postgresql is in use: the services file of Debian's netbase, Wireshark's dissectors and 4 more sources list it.
