@@ -202,11 +202,11 @@ pub struct BaselineChange {
     pub after: Option<ListenerState>,
     /// Whether the socket is transient: it may belong to a client that waits for a reply.
     pub passing: bool,
-    /// Whether the listener was certainly absent before it appeared, or after it vanished. This is certain if the scan
-    /// without the listener saw every socket.
+    /// Whether the appeared listener was certainly absent before, or the vanished listener is certainly absent now.
+    /// False if the scan without the listener may have missed a socket.
     pub sure: bool,
-    /// Whether the listeners before and after the change are only probably one service. A process was not visible, but
-    /// unit and user are the same.
+    /// Whether it is only probable that the listeners before and after the change are one service. A process was not
+    /// visible, but unit and user are the same.
     #[serde(skip)]
     pub is_probable: bool,
 }
@@ -271,7 +271,7 @@ impl FindingFacts for BaselineChange {
                 was.findings(),
                 is.findings()
             ),
-            // This case never occurs, because each kind of change has the listeners that its sentence names.
+            // This case never occurs. The cases above have every kind of change, with the listeners that each kind has.
             (kind, ..) => format!("The listener {} since {when}.", kind.name()),
         };
         if let Some(evidence) = self.match_evidence() {

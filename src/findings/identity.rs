@@ -40,11 +40,12 @@ pub struct Impostor {
     pub found: Vec<UnknownProcess>,
     /// The reason why an unknown program on this port is suspicious.
     pub why: &'static str,
-    /// The users who can replace the file that a process runs. Among several processes, the most replaceable file
-    /// counts.
+    /// The users who can replace the file that a process runs. If there are several processes, the file that most users
+    /// can replace counts.
     #[serde(skip)]
     pub file: ReplaceableBy,
-    /// The kind of program that the process name suggests. Among several processes, the lowest kind counts.
+    /// The kind of program that the process name suggests. If there are several processes, the first kind in the order
+    /// of [`FittingName`] counts.
     #[serde(skip)]
     pub fitting_name: FittingName,
     /// A file of code that the process has loaded, and that a user who is not root can replace.
@@ -52,7 +53,7 @@ pub struct Impostor {
     pub code: Option<String>,
 }
 
-/// The kind of program that the name of a process suggests. A later variant explains the listener better.
+/// The kind of program that the name of a process suggests, from the least to the most expected on the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FittingName {
     /// The name of a program that is not expected on the port.

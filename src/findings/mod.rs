@@ -103,7 +103,8 @@ pub enum OnLoopback {
     Same,
 }
 
-/// The facts that every finding of a kind has in common. The first fields sort the flags: by family, then by code.
+/// The facts that all findings of a kind have in common. Flags are sorted by the first two fields: by family, then by
+/// code.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FindingInfo {
     pub family: FindingFamily,

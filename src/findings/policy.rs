@@ -82,8 +82,8 @@ pub struct Missing {
     pub wanted: String,
     pub reason: Option<String>,
     pub owner: Option<String>,
-    /// The number of further missing listeners of the same rule. They have no findings of their own. The field is set
-    /// only in the last finding of the rule.
+    /// The number of further missing listeners of the same rule, which have no findings of their own. Only the last
+    /// finding of the rule has this number.
     pub further: Option<usize>,
 }
 

@@ -40,10 +40,10 @@ pub struct Relay {
     pub restriction: Option<Restriction>,
 }
 
-/// A restriction by which a relay refuses everyone who is not listed.
+/// A condition that every client of a relay must meet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Restriction {
-    /// The relay. It may be a later relay on the way to the service.
+    /// The relay that refuses the other clients. If several relays lead to the service, it can be any of them.
     pub pid: Pid,
     pub by: RestrictedBy,
     /// The configuration file with the restriction; `None` for the command line.
@@ -76,7 +76,7 @@ pub struct Exposed {
     pub authentication: &'static str,
     /// Whether the service encrypts: `none`, `optional` or `always`.
     pub encryption: &'static str,
-    /// Whether the address is a loopback address that machines on the same link can reach.
+    /// Whether the address is a loopback address, but machines on the same link can reach it.
     #[serde(skip)]
     pub is_loopback_address: bool,
     pub basis: DangerBasis,
@@ -158,7 +158,7 @@ impl Exposed {
     }
 
     /// Returns the fix. If a configuration file is the evidence, the text first says what the file sets. If the file
-    /// was changed and therefore ignored, the text first says this.
+    /// was ignored because it was changed, the text first says so.
     pub fn closing(&self) -> String {
         let fix = format!("Fix: {}", sentence(&self.remedy));
         if let Some(path) = &self.changed_configuration {

@@ -32,8 +32,8 @@ impl DeadRegistration {
         }
     }
 
-    /// Returns a sentence about the end of the product. `state` is a word such as `dead`. If the product is still used
-    /// somewhere, `but_used` follows this word.
+    /// Returns a sentence about the end of the product. `state` is a word such as `dead`. `but_used` follows the state;
+    /// it is empty if the product is not used anywhere.
     pub(crate) fn sentence(&self, state: &str, but_used: &str) -> String {
         let presumed = match self.confidence {
             Confidence::Presumed => "presumed ",
@@ -148,10 +148,10 @@ pub struct Ephemeral {
     pub kernel_range: Option<PortRange>,
     /// Whether the port lies in IANA's dynamic range, 49152 to 65535.
     pub iana_dynamic: bool,
-    /// Whether the port is odd (Linux, TCP). `None` if this does not show how the port was chosen.
+    /// Whether the port is odd (Linux, TCP). `None` if odd and even ports are equally likely, or if this is not known.
     pub odd: Option<bool>,
-    /// Whether the kernel may pick this port for `bind` with port 0. If false, the kernel prefers ports of the other
-    /// parity, so the program probably chose the port. `None` if this is not known.
+    /// Whether the kernel may pick this port for `bind` with port 0. False if the kernel prefers odd ports and this
+    /// port is even, or the other way round. The program then probably chose the port. `None` if this is not known.
     pub kernel_would_pick: Option<bool>,
 }
 

@@ -17,8 +17,8 @@ const NEAR: usize = 8;
 /// The number of addresses in the largest hole that [`AddressSet::without_small_holes`] fills.
 const SMALL_HOLE: u128 = 8;
 
-/// [`AddressSet::rounded`] fills a hole if the two ranges next to it together have at least this many addresses for
-/// each address of the hole.
+/// If the two ranges next to a hole together have at least this many times as many addresses as the hole,
+/// [`AddressSet::rounded`] fills the hole.
 const HOLE: u128 = 16;
 
 const fn highest(family: Family) -> u128 {
@@ -137,8 +137,8 @@ impl AddressSet {
         AddressSet(Arc::new(filled))
     }
 
-    /// Returns a similar set that has fewer networks. A hole is filled if it is much smaller than the ranges next to
-    /// it. A range becomes a whole network if this adds few addresses.
+    /// Returns a similar set that has fewer networks. A small hole between two large ranges is filled. A range is
+    /// extended to a whole network if this adds few addresses.
     pub(crate) fn rounded(&self) -> AddressSet {
         let size = |(first, last): (u128, u128)| (last - first).saturating_add(1);
         let mut filled: Vec<(u128, u128)> = Vec::new();
@@ -176,7 +176,7 @@ impl AddressSet {
             return;
         }
         if let [(first, last)] = other.0[..] {
-            // A single range is inserted, because sorting all ranges takes longer. Rules can add ten thousand single
+            // For a single range, an insertion is faster than sorting all ranges. Rules can add ten thousand single
             // addresses.
             let ranges = Arc::make_mut(&mut self.0);
             let from = ranges.partition_point(|(_, end)| end.saturating_add(1) < first);
@@ -191,7 +191,7 @@ impl AddressSet {
         *self = AddressSet::of(all);
     }
 
-    /// Returns up to `most` networks of the set. Also returns the number of its networks, counted up to `most` plus
+    /// Returns the first `most` networks of the set, and the number of all its networks. Counting stops at `most` plus
     /// one.
     pub(crate) fn networks(&self, family: Family, most: usize) -> (Vec<Network>, usize) {
         let bits: u32 = if family == Family::Ipv4 { 32 } else { 128 };
@@ -199,7 +199,8 @@ impl AddressSet {
         for (first, last) in self.0.iter() {
             let mut next = Some(*first);
             while let Some(start) = next.filter(|start| start <= last) {
-                // The alignment of the address and the number of remaining addresses limit the block that starts here.
+                // Two things limit the size of the block that starts here: the alignment of its address, and the number
+                // of remaining addresses.
                 let aligned = start.trailing_zeros().min(bits);
                 let left = last - start;
                 let fits = if left == u128::MAX { 128 } else { (left + 1).ilog2() };

@@ -11,7 +11,8 @@ pub struct Container {
     pub id: String,
     /// The manager that wrote the files: `docker`, `podman`, `cri-o`, `containerd`, `kubernetes`.
     pub manager: String,
-    /// The name. For a container of an ordinary user, it begins with the unit of this user: `user@1000.service/web`.
+    /// The name. If the container belongs to an ordinary user, the name begins with the systemd unit of this user:
+    /// `user@1000.service/web`.
     pub name: Option<String>,
     /// The name of the image.
     pub image: Option<String>,
@@ -24,7 +25,7 @@ pub struct Container {
     pub addresses: Vec<IpAddr>,
 }
 
-/// The number of digits of an ID that container managers print.
+/// Container managers print only this many digits of an ID.
 pub const SHORT_ID: usize = 12;
 
 /// Returns whether the last part of a container's name is an ID.

@@ -101,7 +101,8 @@ pub enum EventKind {
     Registered,
     /// The row of the registration was changed.
     Changed,
-    /// The registration was renamed, added or removed at an unknown time before the date.
+    /// A note gives the former name of the registration, or the period in which the registration was named. The event
+    /// has no date.
     Renamed,
     /// The product or protocol of the registration ended.
     Ended,
@@ -137,7 +138,7 @@ pub struct EphemeralHere {
     /// Whether IANA's dynamic range contains the port.
     pub iana_dynamic: bool,
     /// Whether the kernel may choose the port for a listener that requests any free port. False if the kernel prefers
-    /// ports of the other parity (odd or even). `None` if this is not known.
+    /// odd ports and this port is even, or the other way round. `None` if this is not known.
     pub kernel_would_pick: Option<bool>,
     /// Whether the listener probably chose the port itself. `None` if there is no listener, or if the kernel may as
     /// well have chosen the port.

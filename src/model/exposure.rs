@@ -20,7 +20,7 @@ named! {
         Multicast = "multicast",
         /// This machine only.
         Loopback = "loopback",
-        /// No client can reach the socket: this machine does not have its address or device.
+        /// No client can reach the socket, because this machine does not have the address or the device of the socket.
         None = "none",
     }
 }

@@ -19,8 +19,8 @@ pub struct Firewall {
     /// cannot happen.
     #[serde(default)]
     pub steering: Option<String>,
-    /// The interfaces. Empty if nothing can change the path of a packet: no rule, no other part of the kernel, and no
-    /// interface that leads to another network namespace.
+    /// The interfaces. Empty if nothing can change the path of a packet. Examples of such things are a rule, an XDP
+    /// program, and an interface that leads to another network namespace.
     pub interfaces: Vec<Interface>,
     /// The networks that a route makes local (`ip route add local`), although no interface has their addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -59,11 +59,11 @@ pub struct Interface {
     /// The index of the interface at the other end, if that interface is in another network namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<u32>,
-    /// The number (nsid) of the network namespace at the other end. This network namespace has assigned the number.
+    /// The ID (nsid) of the network namespace at the other end. Each network namespace gives its own IDs to the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_nsid: Option<u32>,
-    /// The inode of the network namespace at the other end. `None` if it is not known, or if the index alone identifies
-    /// the other end.
+    /// The inode of the network namespace at the other end. `None` if it is not known, or if `index` and `peer` are
+    /// enough to find the other end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_netns: Option<u64>,
     /// The index of the bridge or other device of which this interface is a member.
@@ -80,15 +80,16 @@ pub struct Interface {
     /// Whether the kernel accepts packets for 127.0.0.0/8 that arrive on the interface (`route_localnet`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub routes_localnet: bool,
-    /// The indices of the interfaces to which filters of traffic control send packets that arrive here.
+    /// Filters of traffic control (tc) can send packets that arrive here to other interfaces. These are the indices of
+    /// the other interfaces.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sends_to: Vec<u32>,
     /// Whether a BPF program (XDP or traffic control) sees the packets that arrive here. The program can send these
     /// packets to any interface.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_program: bool,
-    /// The reason why another part of the kernel, such as a BPF program, may take packets before the rules see them;
-    /// `None` if nothing does.
+    /// The reason why the rules alone may not decide about packets of this interface. For example, a BPF program may
+    /// drop the packets first. `None` if there is no such reason.
     pub uncertain: Option<String>,
     /// The addresses, with the lengths of their prefixes.
     pub addresses: Vec<(IpAddr, u8)>,
@@ -156,7 +157,7 @@ pub struct FilterBase {
     pub priority: i64,
     /// Whether the chain translates addresses.
     pub translates: bool,
-    /// Whether the policy of the chain drops a packet that no rule accepts or drops.
+    /// Whether the policy of the chain is `drop`. The policy applies to a packet if no rule decides.
     pub drops: bool,
     /// The interfaces whose packets pass through the chain. `None` for all interfaces; empty if the interfaces are not
     /// known.
@@ -194,7 +195,8 @@ pub enum FilterAction {
     Lookup(Vec<FilterField>, FilterElements),
     /// Changes the destination.
     Translate {
-        /// The new address. `None` if the address stays the same, or for any address of this machine.
+        /// The new address. `None` if the address stays the same, or if the new address can be any address of this
+        /// machine.
         address: Option<IpAddr>,
         /// The new port; `None` if the port stays the same.
         port: Option<u16>,
@@ -421,7 +423,8 @@ impl LocalRoute {
 }
 
 impl FilterBase {
-    /// Returns whether arriving packets pass through the chain. A chain for sent packets sees only the answers to them.
+    /// Returns whether arriving packets pass through the chain. Only packets that leave this machine pass through the
+    /// other chains.
     #[must_use]
     pub const fn is_for_arrivals(&self) -> bool {
         !matches!(self.hook, FilterHook::Output | FilterHook::Postrouting)

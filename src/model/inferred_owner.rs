@@ -2,8 +2,8 @@
 
 use super::{Peer, Process};
 
-/// The process that probably owns a socket with a hidden owner. The scan did not see that the process has the socket, so
-/// no rule uses this process.
+/// The process that probably owns a socket with a hidden owner. Nothing proves that the process has the socket, so the
+/// rules of an audit do not judge this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InferredOwner {
     /// The process, with only the data that every user can read.

@@ -99,8 +99,8 @@ pub struct Origin {
     /// Whether the file differs from the file that the package installed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified: Option<bool>,
-    /// Whether portolan finds another file or no file at the path, for example because the process is in a container
-    /// with its own root directory.
+    /// Whether portolan sees another file, or no file, at this path. For example, the process is in a container with
+    /// its own root directory.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_in_other_tree: bool,
 }
@@ -139,7 +139,7 @@ pub struct Script {
 pub struct Configuration {
     /// The path as the process sees it.
     pub path: String,
-    /// The deciding settings; none if the file was changed after the process started.
+    /// The deciding settings. Empty if the file was changed after the process started.
     pub settings: Vec<AccessSetting>,
     /// The file that was changed after the process started: the configuration file, an included file, or a directory of
     /// included files.
@@ -276,9 +276,9 @@ pub struct Process {
 }
 
 impl Process {
-    /// Returns whether the paths of the program file and of the script can be trusted. Any user can create a root
-    /// directory with any file at any path. Therefore only the root directories of portolan and of root's containers
-    /// and services are trusted.
+    /// Returns whether the paths of the program file and of the script can be trusted. A user can start a process in a
+    /// root directory of their own, with any file at any path. So only three kinds of root directories are trusted:
+    /// those of portolan, of root's containers and of root's services.
     #[must_use]
     pub fn has_trusted_path(&self) -> bool {
         let is_roots = |group: &Option<String>| group.as_deref().is_some_and(|name| !name.contains('/'));

@@ -14,7 +14,7 @@ named! {
         /// The name of the process, which the process can set to anything.
         Name = "name",
         /// The name of the systemd unit in whose control group the socket was created. Only root can choose this name.
-        /// No process is visible.
+        /// This evidence is used if no process is visible.
         Unit = "unit",
     }
 }
@@ -28,7 +28,7 @@ pub struct UsualProgram {
     pub product: &'static str,
     /// The evidence for the identification.
     pub rests_on: RestsOn,
-    /// Whether the port counts as usual only because the program commonly serves any port.
+    /// Whether the list of programs does not name this port, but says that the program commonly serves any port.
     pub any_port: bool,
     /// The process; `None` if the process is hidden.
     pub pid: Option<Pid>,

@@ -33,9 +33,9 @@ pub(crate) fn modules_of_python(program: &str, cmdline: &[String]) -> Vec<String
     paths.flat_map(|path| [format!("{path}.py"), format!("{path}/{end}")]).collect()
 }
 
-/// Returns the paths at which the module that `-m` names may be installed. The paths are below:
-/// - the directories above `bin/` of the program file and of `argv[0]`. In a virtual environment, `argv[0]` is a link
-///   to a program file outside the environment.
+/// Returns the paths at which the module of `-m MODULE` may be installed. The paths are below these prefixes:
+/// - the prefix of the program file (`/usr` for `/usr/bin/python3`), and the prefix of `argv[0]`. In a virtual
+///   environment, `argv[0]` is a link to a program file outside the environment.
 /// - `/usr` and `/usr/local`.
 /// - `prefixes`.
 pub(crate) fn installed_modules(exe: &str, cmdline: &[String], prefixes: &[String]) -> Vec<String> {

@@ -12,8 +12,8 @@ named! {
         Open = "open",
         /// The packet filter accepts new connections only from some addresses, or only on some interfaces.
         Limited = "limited",
-        /// Only this machine and the networks whose packets it forwards can connect, for example through a bridge for
-        /// containers.
+        /// Only two kinds of clients can connect: this machine, and networks whose packets this machine forwards. An
+        /// example is a bridge for containers.
         Machine = "machine",
         /// The packet filter accepts no new connection.
         Filtered = "filtered",
@@ -86,8 +86,8 @@ impl Reach {
         Reach { kind: ReachKind::Machine, from, ..Reach::open() }
     }
 
-    /// Returns the clients of [`Self::from`] with one interface and one address in each text: `anyone on eth0` and
-    /// `anyone on eth1` for `anyone on eth0, eth1`. The name of an interface contains no space.
+    /// Returns [`Self::from`], split so that each text has one interface and one address. For example, `anyone on eth0,
+    /// eth1` becomes `anyone on eth0` and `anyone on eth1`.
     #[must_use]
     pub fn one_place_each(&self) -> Vec<String> {
         let places = |text: &str| text.split(", ").map(str::to_owned).collect::<Vec<_>>();

@@ -32,7 +32,7 @@ named! {
     }
 }
 
-/// A restriction of the clients of a relay. It refuses everyone who is not listed.
+/// A condition that every client of a relay must meet. The relay refuses all other clients.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RelayRestriction {
     /// What the relay demands of the clients.

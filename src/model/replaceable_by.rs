@@ -39,9 +39,9 @@ impl ReplaceableBy {
         }
     }
 
-    /// Returns who can replace the program file. Its origin decides or, if this is not known, its path. Code that was
-    /// loaded into a program counts too. Code that an interpreter loads does not count, because interpreters often run
-    /// code of users.
+    /// Returns who can replace the program file. The origin of the file decides. If the origin is not known, the path
+    /// decides. Code that was loaded into a program counts too. Code that an interpreter loads does not count, because
+    /// interpreters often run code of users.
     #[must_use]
     pub fn of_file(process: &Process) -> Self {
         let file = Self::of_program_file(process);

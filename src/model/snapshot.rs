@@ -14,7 +14,8 @@ use super::{
 /// The schema of a saved snapshot.
 pub const SNAPSHOT_SCHEMA: &str = "portolan.observation/2";
 
-/// The older schema, which can still be read. It lacks the tool, and the ID, boot, scope and labels of the host.
+/// The older schema, which can still be read. It lacks [`Snapshot::tool`], and the fields `id`, `boot`, `scope` and
+/// `labels` of [`Host`].
 pub const OLD_SNAPSHOT_SCHEMA: &str = "portolan.observation/1";
 
 named! {

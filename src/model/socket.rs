@@ -243,8 +243,8 @@ pub struct Socket {
     pub owner: Owner,
 }
 
-/// The saved form of a socket. To read a flattened [`SocketAttributes`], serde would build a tree of the whole object.
-/// A hostile file could make this tree large, so this type has no flattened field.
+/// The saved form of a socket, without a flattened field. To read a flattened [`SocketAttributes`], serde would build a
+/// tree of the whole object, and a hostile file could make this tree large.
 #[derive(Deserialize)]
 struct SavedSocket {
     local: Endpoint,
@@ -312,9 +312,9 @@ impl Socket {
         self.v6only.filter(|_| self.local.address.is_ipv6() && self.local.address.is_unspecified())
     }
 
-    /// Returns whether this socket takes traffic that `wider`, another socket on this port, would otherwise receive.
-    /// The kernel prefers the socket with the most specific address and device. Multicast and broadcast packets do not
-    /// count, because all sockets receive them.
+    /// Returns whether this socket takes traffic from `wider`, another socket on the same port. The kernel delivers
+    /// traffic to the socket with the most specific address and device. Multicast and broadcast packets do not count,
+    /// because all sockets receive them.
     #[must_use]
     pub fn takes_traffic_from(&self, wider: &Socket) -> bool {
         let is_socket = |one: &Socket| one.state.accepts_traffic() && one.state != State::Published;

@@ -31,7 +31,7 @@ impl RegistryRange {
 named! {
     /// The status of a port and protocol, and of each of its registrations.
     pub enum Status {
-        /// A registered service is in use on the port. An RFC that defines the service is also enough, unless a list
+        /// A registered service is in use on the port. The status is the same if an RFC defines the service and no list
         /// calls the service dead.
         Active = "active",
         /// The port is registered, but another service commonly uses it.
@@ -48,8 +48,8 @@ named! {
 }
 
 named! {
-    /// The basis of a status. The comment of each variant begins with the status that follows from this variant. If a
-    /// port has several registrations, the first basis in this order counts.
+    /// The basis of a status. The comment of each variant begins with the resulting status. If a port has several
+    /// registrations, the first basis in this order counts.
     pub enum StatusBasis {
         /// Active: independent sources name the registered service.
         Evidence = "evidence",
@@ -141,7 +141,7 @@ named! {
     pub enum EvidenceSource {
         /// The curated list of living registrations.
         Curated = "curated",
-        /// The curated list of known uses, if the use is the registered service itself.
+        /// The curated list of known uses, if it names the registered service.
         KnownUse = "known-use",
         /// `/etc/services` of Debian's `netbase`.
         Netbase = "netbase",
@@ -216,25 +216,25 @@ pub struct PortVerdict {
     pub assignments: Vec<Assignment>,
     /// The known uses of the port, without duplicate texts.
     pub known_use: Vec<&'static str>,
-    /// Whether something else than the registered service commonly uses the port too. [`Self::known_use`] then begins
-    /// with the most common use.
+    /// Whether other software commonly uses the port too, in addition to the registered service. [`Self::known_use`]
+    /// then begins with the most common use.
     pub is_shared: bool,
     /// The packaged sources ([`EvidenceSource::PACKAGED`]) that list another service for the port, in ascending order.
     pub named_otherwise_by: Vec<EvidenceSource>,
-    /// The sources in `named_otherwise_by` that agree on one other name. There are none, or at least two.
+    /// The sources in `named_otherwise_by` that agree on one name. Empty, or at least two sources.
     pub agreeing: Vec<EvidenceSource>,
     /// The text of IANA's row for a port without a service name, if the text is more than "Reserved" or "Unassigned".
     pub remark: Option<&'static str>,
 }
 
-/// Returns the name for which a registration is an alias, according to IANA's note.
+/// Returns the main name of a registration that is an alias, according to IANA's note.
 pub(crate) fn alias_in(notes: Option<&'static str>) -> Option<&'static str> {
     let (_, rest) = notes?.split_once("This entry is an alias to \"")?;
     rest.split_once('"').map(|(name, _)| name)
 }
 
 impl PortVerdict {
-    /// Returns the first known use of a port that is not registered, or whose registered service this use replaces.
+    /// Returns the first known use, if the port is not registered, or if this use has replaced the registered service.
     #[must_use]
     pub fn use_instead(&self) -> Option<&'static str> {
         match self.basis {

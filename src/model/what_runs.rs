@@ -18,8 +18,8 @@ impl Process {
         // to parse the command line.
         let file = self.exe.as_ref().map_or(name, |exe| file_name(&exe.path));
         Some(match parse_command(file, &self.cmdline).and_then(|runs| target(&runs)) {
-            // A process may have the name of its script. The script follows anyway, so the text begins with the name of
-            // the interpreter.
+            // A process can set its name to the name of its script. The text names the script anyway, so it begins with
+            // the name of the interpreter.
             Some(target) => {
                 let command = self.cmdline.first().and_then(|word| word.rsplit('/').next());
                 let own = [Some(name), command].into_iter().flatten();

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use unicode_width::UnicodeWidthChar;
 
-/// Returns a text in ASCII. A character and its replacement have the same width, so that tables stay aligned. Only `…`
-/// after a comma becomes wider: `...`.
+/// Returns a text in ASCII. A character and its replacement have the same width, so that tables stay aligned. There is
+/// one exception: after a comma, `…` becomes `...`.
 ///
 /// A character without a replacement becomes `?`, as in `ls`.
 pub fn ascii(text: &str) -> Cow<'_, str> {

@@ -60,8 +60,8 @@ pub fn explain(
         out.in_full(&listeners, usize::MAX, &numbers, &groups, left_out);
         if let Some(rows) = depth.rows.filter(|rows| height(&out.blocks) > *rows) {
             out.blocks.clear();
-            // The answer ends with an empty line and a line with the number of missing lines. An empty line follows
-            // each card.
+            // Two rows are for the end of the answer: an empty line, and the number of missing lines. An empty line
+            // follows each card.
             let each = rows.saturating_sub(2) / listeners.len().clamp(1, CARDS);
             out.in_full(&listeners, each.saturating_sub(1), &numbers, &groups, left_out);
             fit(&mut out.blocks, rows, style);
@@ -121,8 +121,8 @@ impl Card<'_> {
 
     /// Adds a card for each of the first listeners, and the number of further listeners.
     ///
-    /// If `in_blocks`, the text about the ports is too short for the findings about the registry. So the cards explain
-    /// these findings.
+    /// If `in_blocks`, the ports have only compact blocks, which do not explain the findings about the registry. So the
+    /// cards explain these findings.
     fn listeners(&mut self, listeners: &[Listener<'_>], in_blocks: bool, free: usize) {
         for listener in listeners.iter().take(CARDS) {
             let lines = listener_card::in_full(listener, in_blocks, free, self.report, self.style);
@@ -202,8 +202,8 @@ impl Card<'_> {
         };
         let without_service =
             || verdict_text::without_service(verdict, port_text::possible(contexts()), &over);
-        // If the port is used as registered, the reason contains `meaning` too. Below, `meaning` is removed from the
-        // reason.
+        // If the port is used as registered, the sentence `meaning` is also a part of the reason. There, it is removed
+        // below.
         let meaning = without_service().filter(|_| !is_known);
         self.optional(Rank::Meaning, "What", what.or_else(|| meaning.clone()));
         if !group.listeners.is_empty() {
@@ -324,8 +324,8 @@ impl Card<'_> {
         self.add(Rank::Answer, Vec::new());
     }
 
-    /// Returns the text for a port without a known listener. Only gaps that hide sockets matter here. A socket with a
-    /// hidden owner is no such gap, because the socket is listed.
+    /// Returns the text for a port without a known listener. Only a gap that can hide a listener matters here. A hidden
+    /// owner does not matter, because its socket is still listed.
     fn no_listener_text(&self) -> String {
         match self.report.snapshot.gaps.iter().find(|gap| gap.hides_listeners()) {
             Some(gap) => {
@@ -370,8 +370,8 @@ impl Card<'_> {
     }
 }
 
-/// Returns a sentence about the programs that have the port open. The sentence also says how the usual program of the
-/// port was identified.
+/// Returns a sentence about the programs that have the port open. For a usual program of the port, the sentence also
+/// says how the program was identified.
 fn here_now(group: &Group<'_, '_>) -> String {
     const FEW: usize = 3;
     let mut texts: Vec<String> = Vec::new();

@@ -36,8 +36,8 @@ pub(super) struct Part {
     /// The number of lines that are never removed.
     least: usize,
     shrinks: Shrinks,
-    /// The text on one line, for a text whose end is important. If the line is too short, the middle of the text is cut
-    /// out. `None` if the end of the text may be cut off.
+    /// The text on one line. If the line is too short, the middle of the text is cut out, so that its end stays
+    /// visible. `None` for a text whose end may be cut off.
     one_line: Option<String>,
     /// The beginning of the text, and its colour or weight; `None` if the text is plain.
     painted: Option<(String, Emphasis)>,

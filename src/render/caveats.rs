@@ -21,7 +21,8 @@ pub fn caveats<'e>(
         .collect()
 }
 
-/// Returns the caveats. If a caveat does not name its remedy, a sentence with the remedy follows.
+/// Returns the caveats, each with a sentence about its remedy. The sentence is `None` if the caveat already names its
+/// remedy, or has none.
 pub(super) fn parts_of_caveats<'e>(
     snapshot: &Snapshot,
     entries: impl Iterator<Item = &'e Entry> + Clone,
@@ -57,7 +58,8 @@ pub(super) fn parts_of_caveats<'e>(
         lines.push((format!("{what}."), Some(how)));
     }
     let mut others = others.into_iter();
-    // Hidden owners need a reason. If no gap is due to missing privilege, the first other gap is the reason.
+    // Hidden owners need an explanation. If no gap is due to missing privilege, the first of the other gaps explains
+    // them.
     if let Some((_, owners)) = unseen.owners().filter(|_| lines.is_empty()) {
         let text = others.next().map_or(format!("{owners}."), |gap| sentence(&explained(&owners, gap)));
         lines.push((text, None));
@@ -71,13 +73,13 @@ pub(super) fn parts_of_caveats<'e>(
     lines
 }
 
-/// The sockets whose owner is not known, counted by reason. The other fields decide which gaps matter.
+/// The number of sockets with an unknown owner, for each reason. The other fields decide which gaps matter.
 #[derive(Default)]
 struct Unseen {
     hidden: usize,
     unknown: usize,
     vanished: usize,
-    /// The number of sockets that are left out, because a filter depends on an owner that is not known.
+    /// The number of sockets that the answer leaves out, because a filter needs their owner and the owner is not known.
     undecided: usize,
     /// Whether the clients of a listener are unknown, because only root may read the rules of the firewall.
     is_filter_unread: bool,

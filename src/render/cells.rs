@@ -24,7 +24,8 @@ pub(super) enum CellFormat {
     Complete,
     /// The form for a wide terminal: everything except a long list of pids.
     Long,
-    /// The form for a narrow terminal: the first pid and the most severe flag, and how many others there are.
+    /// The form for a narrow terminal: the first pid and the most severe flag, each with the number of further pids or
+    /// flags.
     Short,
     /// Like `Short`, for a table without the column UNIT.
     WithoutUnit,
@@ -306,7 +307,7 @@ pub(super) fn exposure(entry: &Entry, form: CellFormat) -> Field {
     Field::new(exposure_text(entry.exposure, entry.reach(), is_unknown, form), reach_tone(entry))
 }
 
-/// Returns the text of [`exposure`]. `is_unknown` is true if an unread rule may change the exposure.
+/// Returns the exposure as text. `is_unknown` is true if a rule that could not be read may change the exposure.
 pub(super) fn exposure_text(
     exposure: Exposure,
     reach: Option<&Reach>,

@@ -19,8 +19,8 @@ pub(super) fn evidence(verdict: &PortVerdict) -> Option<String> {
     for a in verdict.registrations() {
         let packaged: Vec<EvidenceSource> =
             a.named_by.iter().copied().filter(|kind| EvidenceSource::PACKAGED.contains(kind)).collect();
-        // A curated row that says "in use" adds nothing if packaged sources name the registration. The basis of the row
-        // is then left out.
+        // If packaged sources name the registration, a curated row that says "in use" adds nothing. So its basis is
+        // left out.
         let is_alive = |row: &Curated| row.standing == CuratedState::Alive && !packaged.is_empty();
         if let Some(basis) = a.curated.as_ref().filter(|row| !is_alive(row)).and_then(|row| row.basis) {
             said.push(format!("{}: {}", a.service, basis.trim_end_matches('.')));
@@ -69,7 +69,7 @@ pub(super) fn nearby(nearby: &NearbyRegistrations) -> Option<String> {
     (!around.is_empty()).then(|| sentence(&list(&around)))
 }
 
-/// Returns the history of the port as a text; `None` if it has only registrations.
+/// Returns the history of the port as a text. `None` if the history has nothing to show except registrations.
 pub(super) fn history(events: &[Event]) -> Option<String> {
     if events
         .iter()
@@ -142,7 +142,7 @@ fn ephemeral_range(here: &EphemeralHere) -> String {
 }
 
 /// Returns a sentence that says whether a program or the kernel probably chose the port. If nothing listens, the
-/// sentence says which of them would choose it.
+/// sentence says whether the kernel gives the port to a program that requests any free port.
 fn who_chose(here: &EphemeralHere) -> String {
     let listeners_get = match here.listeners_get_odd {
         Some(true) => Some("an odd"),

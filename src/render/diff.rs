@@ -234,8 +234,8 @@ pub fn table(comparison: &Comparison<'_>, style: &Style, w: &mut dyn Write) -> i
     Ok(())
 }
 
-/// How many earlier changes are searched for the same change of the other address family. Both changes have the same
-/// exposure and port, so they are close together.
+/// The maximum number of earlier changes that are searched for a twin: the same change of the other address family. The
+/// twin is close, because it has the same exposure and port.
 const NEAR: usize = 8;
 
 /// Returns the changes for people. If an IPv4 and an IPv6 socket of one server have changed in the same way, they count
@@ -309,8 +309,8 @@ pub(super) fn row(since: &BaselineChange) -> [(String, Emphasis); 4] {
         kind @ ChangeKind::Widened => (kind.name().to_owned(), Emphasis::Critical),
         kind => (format!("{}{doubt}", kind.name()), Emphasis::Notice),
     };
-    // For a listener that more or fewer clients can reach, the cells show its clients before and now. If its address
-    // has changed, the cells show the address, the reach and the processes.
+    // If more or fewer clients can reach the listener, the cells show its clients before and now. If its address has
+    // changed too, they show the address, the exposure and the processes.
     let moved = matches!(since.change, ChangeKind::Widened | ChangeKind::Narrowed);
     let is_same_place = match (&since.before, &since.after) {
         (Some(was), Some(is)) => was.endpoint() == is.endpoint(),
@@ -392,14 +392,15 @@ pub fn summary(comparison: &Comparison<'_>, is_merged: bool, zone: Zone) -> Stri
     said.join(" ")
 }
 
-/// Returns the caveats of both snapshots, each with the name of its snapshot. A caveat that both snapshots have appears
-/// once. A remedy that several caveats share appears once too.
+/// Returns the caveats of both snapshots, each with the name of its snapshot. A caveat of both snapshots appears only
+/// once, and so does a remedy of several caveats.
 pub fn caveats(before: &Report, after: &Report) -> Vec<String> {
     let of = |report: &Report| parts_of_caveats(&report.snapshot, report.entries.iter(), report.question);
     let (before, mut after) = (of(before), of(after));
     let mut lines: Vec<(&str, String, Option<String>)> = Vec::with_capacity(before.len() + after.len());
     for (caveat, remedy) in before {
-        // The two remedies may differ, because only the later side can be scanned again.
+        // The two snapshots can have different remedies for one caveat. The remedy of the later snapshot is shown,
+        // because only the later scan can be repeated.
         let of_after = after.iter().position(|(other, _)| *other == caveat);
         let (side, remedy) = match of_after.map(|at| after.remove(at)) {
             Some((_, remedy_now)) => ("Before and after", remedy_now.or(remedy)),

@@ -57,7 +57,7 @@ pub fn table(free: &FreePorts, style: &Style, w: &mut dyn Write) -> io::Result<(
         if refused.is_empty() {
             continue;
         }
-        // A reserved port is not an example, because its registration has a remark instead of a service name.
+        // Reserved ports are counted, but not named: their registrations have a remark instead of a service name.
         let is_named = reason != Unsuitable::Reserved;
         let named = refused
             .iter()

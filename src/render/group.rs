@@ -41,7 +41,8 @@ pub(super) fn groups<'e, 'r>(ports: &'e [Explained<'r>]) -> Vec<Group<'e, 'r>> {
     groups
 }
 
-/// Returns whether a protocol can join a group, because it has the facts that the protocols of the group share.
+/// Returns whether a context can join a group. It must have the same answer as the contexts of the group, or the same
+/// services, programs and dangers.
 fn agrees(group: &Group<'_, '_>, context: &Context) -> bool {
     group.contexts.iter().all(|other| {
         let has_answer = other.answer.is_some() && other.answer == context.answer;

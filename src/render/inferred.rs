@@ -50,8 +50,8 @@ fn evidence(evidence: OwnerEvidence, socket: &Socket) -> String {
         OwnerEvidence::OnlyProgram { .. } => ("program", ""),
         OwnerEvidence::OnlyServer => ("process", " that is not a shell or terminal"),
     };
-    // The unit is named only if the socket belongs to the unit's own control group. A unit can also have control groups
-    // below its own.
+    // The text names the unit only if the socket belongs to the control group of the unit itself, and not to a group
+    // below.
     let unit = socket.unit.as_deref().and_then(|unit| unit.rsplit('/').next());
     let unit =
         unit.filter(|unit| socket.cgroup.as_deref().and_then(|group| group.rsplit('/').next()) == Some(unit));
@@ -95,8 +95,8 @@ pub(super) fn pid(listener: &Listener<'_>) -> Option<String> {
     Some(format!("pid {}{}", process.pid, of_user(process)))
 }
 
-/// Returns the text that is shown if the working directory of the probable owner is hidden; `None` if it was read. Only
-/// root and the user of the process can read it.
+/// Returns a text if the working directory of the probable owner is hidden from this user, but not from root. `None`
+/// otherwise.
 pub(super) fn directory(listener: &Listener<'_>, report: &Report) -> Option<(String, String)> {
     let owner = listener.first().inferred_owner()?;
     let is_hidden = owner.process.cwd.is_none() && may_see_with_sudo(listener, report);

@@ -258,8 +258,8 @@ struct PortJson<'a> {
     #[serde(flatten)]
     registered: VerdictJson<'a>,
     evidence: Vec<SourcesJson<'a>>,
-    /// The kinds of source that name another service for the port. If some of them agree on one service, they are also
-    /// in `together`.
+    /// The kinds of source that name another service for the port. `together` has those of them that agree on one
+    /// service.
     otherwise: &'a [EvidenceSource],
     together: &'a [EvidenceSource],
     answer: Option<PortAnswer>,

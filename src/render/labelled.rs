@@ -40,8 +40,8 @@ pub(super) fn first_lines(mut lines: Vec<String>, most: usize, style: &Style) ->
     if let Some(last) = lines.pop() {
         let wider = format!("{last} …");
         let kept = paragraph(&wider, style).into_iter().next().unwrap_or_default();
-        // A part of a sentence says little, so the text ends after the last complete sentence that fits. If no sentence
-        // is complete, `…` follows the last word. If there is no space, `…` replaces the last word.
+        // The text ends after the last complete sentence that fits, because a part of a sentence says little. If no
+        // sentence is complete, `…` follows the last word. If there is no space for `…`, it replaces the last word.
         lines.push(match (last.rsplit_once(". "), last.rsplit_once(' ')) {
             (Some((sentences, _)), _) => format!("{sentences}. …"),
             _ if kept == wider => wider,

@@ -124,8 +124,8 @@ pub(super) fn facts(listener: &Listener<'_>, report: &Report, style: &Style) -> 
     parts
 }
 
-/// Returns a part with a text and an ending, such as a path and the name of its package. In a pipe, the part has one
-/// line. If the part is shortened to one line on a terminal, the ending stays visible.
+/// Returns a part with a text and an ending, such as a path and the name of its package. In a pipe, the part is always
+/// on one line. On a terminal, the ending stays visible if the part is shortened to one line.
 fn place(label: &'static str, (text, end): &(String, String), style: &Style) -> Part {
     let short = one_line(text, end, style);
     let lines = match style.width {
@@ -374,7 +374,7 @@ fn reach(listener: &Listener<'_>, report: &Report) -> String {
             let how = if host.privileged { "needs CAP_NET_ADMIN" } else { "run with sudo" };
             format!("the firewall was not checked ({how})")
         } else {
-            // "Lets in everyone" is shown only for a listener with several addresses, to show how the addresses differ.
+            // This text is shown only for a listener with several addresses, because it shows how the addresses differ.
             let open = || (reaches.len() > 1).then(|| "the firewall lets in everyone".to_owned());
             let Some(lets_in) = firewall(reach).or_else(open) else { continue };
             sanitize(&lets_in).into_owned()
@@ -388,7 +388,7 @@ fn reach(listener: &Listener<'_>, report: &Report) -> String {
     text + &connections
 }
 
-/// Names the traffic that reaches one of several sockets of a listener. The name is `IPv4` or `IPv6` if no other socket
+/// Returns a name for one socket of a listener with several sockets. The name is `IPv4` or `IPv6` if no other socket
 /// has the same address family. Otherwise the name is the address: `to 10.0.0.1`.
 fn clients_of(entry: &Entry, reaches: &[(&Entry, &Reach)]) -> String {
     let is_ipv6 = |entry: &Entry| entry.socket.local.address.is_ipv6();

@@ -198,8 +198,8 @@ pub(super) fn shown_name(process: &Process, form: CellFormat) -> Cow<'_, str> {
     script.or_else(|| module(process, form)).unwrap_or(name)
 }
 
-/// For the short form, returns what an interpreter runs: the module (`http.server`), or the script if the program file
-/// could not be read. `None` for another form or a stopped process.
+/// Returns the module that an interpreter runs (`http.server`), for the short form. If the program file could not be
+/// read, a script is returned too. `None` for another form or a stopped process.
 fn module(process: &Process, form: CellFormat) -> Option<Cow<'_, str>> {
     if !form.is_short() || process.state == Some('T') {
         return None;

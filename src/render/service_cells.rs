@@ -33,7 +33,8 @@ pub(super) fn service(entry: &Entry, form: CellFormat) -> Field {
         Some(ListenerService { name, product, by: ServiceBy::Process | ServiceBy::Unit }) => {
             short(product.or(name).unwrap_or_default())
         }
-        // A temporary tool or an impostor is not the usual service of the port, so SERVICE is empty.
+        // The program is a temporary tool or an impostor. It does not provide the usual service of the port, so SERVICE
+        // is empty.
         Some(ListenerService { by: ServiceBy::Port, .. }) if is_flagged(entry) => String::new(),
         Some(ListenerService { name, product, by: ServiceBy::Port }) => {
             format!("({})", short(product.or(name).unwrap_or_default()))
@@ -70,8 +71,9 @@ fn without_kind(product: &str) -> &str {
     name
 }
 
-/// Returns the text of SERVICE, cut to `width` columns. A product is cut between two words, any other text at any
-/// character. Parentheses are not cut off. Of a published port, only the name of the container is kept.
+/// Returns the text of SERVICE, cut to `width` columns. A product is cut between two words, and any other text at any
+/// character. Parentheses are not cut off. If the text of a published port is too long, only the name of the container
+/// is kept.
 pub(super) fn shortened(text: &str, width: usize) -> Cow<'_, str> {
     if text.width() <= width {
         return text.into();

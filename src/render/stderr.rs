@@ -95,7 +95,7 @@ pub(super) fn note(note: &Note) -> String {
     format!("{}{}", counted(what, *count), in_brackets(remedy.as_deref()))
 }
 
-/// Writes how each name was interpreted. Names of services need no explanation.
+/// Writes how each name was interpreted. Ports and names of registered services need no explanation.
 pub fn interpretations(asked: &[Query<'_>], style: &Style, w: &mut dyn Write) -> io::Result<()> {
     for Query { text, matched, added, hits: _ } in asked {
         let what = match matched {

@@ -130,7 +130,8 @@ fn counts(report: &Report) -> String {
 /// no flag for this service.
 fn leads_to_unseen_service(entry: &Entry) -> bool {
     let Some(to) = entry.forward_target() else { return false };
-    // A rule can also forward a port to another machine.
+    // A rule can also forward a port to another machine. A known container proves that the destination is on this
+    // machine.
     let is_here = to.container.is_some() || entry.socket.forwarding.is_none();
     is_here && to.pids.is_empty() && !to.address.is_loopback() && !is_unjudged(entry)
 }

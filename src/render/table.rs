@@ -56,7 +56,7 @@ pub fn listing(report: &Report, header: bool, style: &Style, w: &mut dyn Write) 
 }
 
 /// Returns the header, the horizontal line below it, and one line per entry. Without entries, returns an empty list.
-/// `layout` may be made for other entries.
+/// `layout` may have been made for more entries than these.
 pub(super) fn lines<'e>(
     entries: impl Iterator<Item = &'e Entry> + Clone,
     snapshot: &Snapshot,
@@ -167,8 +167,9 @@ fn draw<R: Iterator<Item = Field>>(
     Ok(())
 }
 
-/// Returns a cell that fits its column. The name of a product is cut between words, and the first flag before the number
-/// of further flags (`+2`). Other cells are cut where the column ends.
+/// Returns a cell that fits its column. A product is cut between two words. If there are several flags, the first one
+/// is cut, so that the number of further flags (`+2`) stays visible. Other cells are cut later, at the end of the
+/// column.
 fn fitting(field: Field, column: &Column, space: u16) -> Field {
     if space == 0 || width(&field.text) <= space {
         return field;
@@ -252,8 +253,8 @@ impl TableLayout {
         Self::with_steps(entries, snapshot, style, &[&SCREEN_STEPS[..], &NARROW_STEPS].concat())
     }
 
-    /// Returns the layout in which these entries fit the width. `narrow` has the last steps of a table without the
-    /// column STATE.
+    /// Returns the layout in which these entries fit the width. For a table without the column STATE, `narrow` has the
+    /// last steps.
     fn with_steps<'e>(
         entries: &(impl Iterator<Item = &'e Entry> + Clone),
         snapshot: &Snapshot,

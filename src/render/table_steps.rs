@@ -99,8 +99,8 @@ pub(super) const NARROW_STEPS: [Step; 33] = [
     // PORT and FLAGS are never hidden, because they fit a terminal of 20 columns.
 ];
 
-/// The steps before `NARROW_STEPS` on the screen of `watch`. They hide the pid, because the card of each row shows it.
-/// `NARROW_STEPS` cut the names of processes further.
+/// The steps before `NARROW_STEPS` on the screen of `watch`. The last step hides the pid, because the card of each row
+/// shows it.
 pub(super) const SCREEN_STEPS: [Step; 8] = [
     ("process", 16),
     ("flags", 19),

@@ -18,7 +18,7 @@ use super::{Emphasis, Style, host_name, registry, system};
 const CHARACTERS: usize = 64;
 const CHARACTERS_ON_NARROW: usize = 32;
 const MARGIN: usize = 8;
-/// The number of ports in a line of system ports. A line of other ports has more.
+/// The number of ports in a line of system ports, and in a line of other ports.
 const SYSTEM_LINE: u16 = 1024;
 const OTHER_LINE: u16 = 2048;
 

@@ -33,8 +33,8 @@ pub(super) const fn range_in_full(range: RegistryRange) -> &'static str {
 }
 
 /// Returns a sentence about the use of a port without a known common service; `None` if the other texts are enough.
-/// `possible` is the sentence about the dangerous services that can use the port. `over` names the protocols if the
-/// text is not about all of them: ` over UDP`.
+/// `possible` is a sentence about the dangerous services that can use the port. `over` is ` over UDP` if the text is
+/// only about UDP, and empty if the text is about all protocols.
 pub(super) fn without_service(verdict: &PortVerdict, possible: Option<String>, over: &str) -> Option<String> {
     match verdict.status {
         Status::Unassigned | Status::Dynamic if verdict.known_use.is_empty() => {
@@ -118,10 +118,11 @@ pub(super) fn confidence(verdict: &PortVerdict) -> Option<Confidence> {
     let rows = || verdict.assignments.iter().filter(|a| a.status == verdict.status);
     let all = || rows().filter_map(assignment_confidence);
     match verdict.status {
-        // One registration that is certainly in use makes the status certain.
+        // If one registration is certainly in use, the status is certain.
         Status::Active if rows().any(|a| assignment_confidence(a).is_none()) => None,
         Status::Active => all().find(|c| *c == Confidence::Confirmed).or_else(|| all().next()),
-        // A port is orphaned only if all its registrations are, so one presumed row makes the status presumed.
+        // A port is orphaned only if all its registrations are orphaned. If one of them is only presumed orphaned, so
+        // is the port.
         Status::Orphaned => {
             let rows = || verdict.assignments.iter().filter_map(assignment_confidence);
             rows().find(|c| *c == Confidence::Presumed).or_else(|| rows().next())
@@ -313,7 +314,7 @@ fn alive(group: &[&Assignment]) -> String {
     let Some(first) = group.first() else { return String::new() };
     let mut kinds = first.named_by.clone();
     kinds.sort_by_key(|kind| !EvidenceSource::PACKAGED.contains(kind));
-    // The other kinds have the same name in the text.
+    // All kinds that are not packaged sources have the same name in the text, so only one of them stays.
     kinds.dedup_by_key(|kind| EvidenceSource::PACKAGED.contains(kind).then_some(*kind));
     let it = if group.len() == 1 { "it" } else { "them" };
     if let Some(row) = own_reason(first) {

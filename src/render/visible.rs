@@ -5,8 +5,8 @@ use std::io::{self, Write};
 
 use super::is_unsafe;
 
-/// A writer that escapes the invisible characters of JSON. Outside strings, JSON has only one kind of them: line
-/// breaks, which are kept. `serde_json` writes whole characters, so no character is split between two writes.
+/// A writer that escapes the unsafe characters in JSON. Line breaks are kept, because they are outside strings.
+/// `serde_json` writes whole characters, so no character is split between two writes.
 pub(super) struct Visible<W>(pub(super) W);
 
 impl<W: Write> Write for Visible<W> {

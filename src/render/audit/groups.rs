@@ -83,8 +83,7 @@ pub(crate) fn groups<'f>(findings: &[&'f AuditFinding<'_>], report: &Report) -> 
             programs.len() - 1
         });
         let (evidence, rule) = (&mut programs[e].evidence, found.rule.as_deref());
-        // After the places, the output already names the clients that the firewall lets in. So the evidence leaves them
-        // out.
+        // The output shows the clients that the firewall lets in next to the places, so the evidence leaves them out.
         let text = match Exposed::of(&found.finding.evidence) {
             Some(_) => found.finding.card_sentence(),
             None => found.finding.sentence(),

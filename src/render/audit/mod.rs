@@ -177,7 +177,8 @@ pub(super) const fn part(scope: Option<HostScope>) -> Option<&'static str> {
     }
 }
 
-/// Returns how many policy rules are for other hosts, and the names of the first ones. `None` if there are none.
+/// Returns the number of policy rules for other hosts, and the names of the first few of these rules. `None` if there
+/// are no such rules.
 pub fn skipped_rules(policy: &AppliedPolicy) -> Option<String> {
     let rules = &policy.skipped_rules;
     if rules.is_empty() {
@@ -281,7 +282,7 @@ fn processes_of(found: &AuditFinding<'_>) -> String {
     }
 }
 
-/// Returns the text that replaces the process in a finding without a visible listener.
+/// Returns the text that stands in place of the process, for a finding without a visible listener.
 const fn text_without_listener(finding: &Finding) -> &'static str {
     match finding.evidence {
         Evidence::Deep(deep::Evidence::TakenPort(_)) => "no socket in any table",
@@ -320,7 +321,6 @@ pub(super) fn place(subject: &Subject<'_>) -> String {
     }
 }
 
-/// Returns the container of a listener in the network namespace of this container.
 fn container_of(judged: &Entry) -> Option<&str> {
     let details = judged.container_details();
     details.and_then(|details| details.name.as_deref()).or_else(|| cells::running_container(judged))

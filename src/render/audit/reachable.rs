@@ -19,13 +19,15 @@ pub(crate) struct ReachableService {
     pub(crate) severity: Option<Severity>,
     pub(crate) places: Vec<String>,
     pub(crate) program: String,
-    /// The clients that the firewall lets in, if it does not let in everyone to every service.
+    /// The clients that the firewall lets in. `None` if the firewall lets in everyone to every service, or if this is
+    /// not known.
     pub(crate) limited_to: Option<String>,
     /// The findings about what any client can do. The audit shows them only in this list.
     pub(crate) findings: Vec<OutsiderFinding>,
     /// The text about what any client can do, if `findings` is empty.
     pub(crate) gets: Option<String>,
-    /// The severity of the worst finding, if it is at least a warning and the audit shows it only below the list.
+    /// The severity of the worst finding, if the audit shows this finding only below the list. `None` if the severity
+    /// is lower than a warning.
     pub(crate) below: Option<Severity>,
     /// The command that stops the first listener, if a finding is critical.
     pub(crate) to_stop: Option<String>,
@@ -144,7 +146,7 @@ pub(crate) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
     let is_any_limited = services.iter().any(|service| service.limited_to.is_some());
     for (service, is_open) in services.iter_mut().zip(is_open) {
         service.places = merged_places(&service.places);
-        // Next to limited services, no text could also mean that the firewall was not checked.
+        // If other services are limited, the firewall of a service without this text would seem unchecked.
         if is_any_limited && is_open {
             service.limited_to = Some("the firewall lets in everyone".to_owned());
         }

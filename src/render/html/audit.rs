@@ -157,8 +157,8 @@ fn services(reachable: &Reachable<'_>, html: &mut Html) {
         html.element("<b>", &service.program, "</b>");
         let places = with_limit(service.places.join(", "), service.limited_to.as_deref());
         html.element(" <span class=\"places\">", &places, "</span>");
-        // The findings above already say what any client can do, so only their codes appear here. A service without
-        // these findings has its text in `gets`.
+        // The page shows these findings in full above, so only their codes appear here. A service without these
+        // findings has its text in `gets`.
         let codes: Vec<&str> = service.findings.iter().map(|found| found.code).collect();
         html.text(service.gets.as_deref().unwrap_or(&codes.join(", "))).markup("\n");
     }

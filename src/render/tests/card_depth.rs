@@ -45,7 +45,7 @@ fn short_and_in_full() {
         assert_eq!(found, marks, "{text}");
     }
     assert!(short.lines().count() < 40 && full.lines().count() > 70, "{short}");
-    // If something listens on a place that is left out, the output does not say that nothing listens there.
+    // tcp/80 has a listener but is left out. The output must not say that nothing listens there.
     let short = write(&ports[..1], &BTreeSet::from([(80, Protocol::Tcp)]), false);
     assert!(short.contains("  Not shown   tcp/80; --full shows them.\n"), "{short}");
 }

@@ -203,7 +203,8 @@ fn a_listener_of_another_namespace_names_it() {
     }
 }
 
-/// If the rules of the firewall were not read, the cards of the listeners that they may affect say so.
+/// If the rules of the firewall were not read, the card of a reachable listener says so. On loopback, the firewall does
+/// not matter.
 #[test]
 fn a_firewall_that_was_not_checked() {
     for (address, is_named) in [("tcp/0.0.0.0:80", true), ("tcp/127.0.0.1:80", false)] {

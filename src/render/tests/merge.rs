@@ -102,7 +102,7 @@ fn sockets_of_one_server_are_one_row() {
     }
 }
 
-/// Sockets with hidden owners are one row if everything that is visible of their owners is the same.
+/// Sockets with hidden owners share a row if everything visible about their owners is the same.
 #[test]
 fn hidden_sockets_of_one_unit() {
     let hidden = |local: &str, uid, unit: Option<&str>| {

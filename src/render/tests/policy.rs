@@ -200,7 +200,7 @@ proptest! {
         prop_assert_eq!(in_force(&drafted(&observed(there.iter().rev().copied()))), in_force(&text));
         prop_assert_eq!(text.chars().find(|c| is_unsafe(*c) && *c != '\n'), None);
         let policy = read(&text);
-        // The draft has no active rule for a flagged listener, so the policy reports each of them again.
+        // A flagged listener has no active rule in the draft, so the audit reports it as unexpected.
         let flagged = flagged(&observed(there.clone()));
         let unexpected = codes(&policy, &observed(there.clone())).into_iter().filter(|code| *code == "unexpected");
         prop_assert_eq!(unexpected.count(), flagged.len(), "{}", text);
