@@ -26,7 +26,8 @@ pub struct CommonService {
     pub encryption: &'static str,
     /// How the service authenticates clients: `none`, `optional`, `password`, `key` or `n/a`.
     pub authentication: &'static str,
-    /// Where the service should be reachable: `local` (this machine), `lan` (the local network) or `public`.
+    /// Where the service should be reachable: `local` (this machine), `lan` (the local network), `public`, or
+    /// `n/a` if this is not known for the port.
     pub reach: &'static str,
     /// How common the service is, from 1 (nearly everywhere) to 5 (rare).
     pub how_common: u8,

@@ -33,6 +33,19 @@ impl ServiceRow {
             CommonService { name, kind, what, encryption, authentication, reach, how_common, since };
         columns.next().is_none().then_some(ServiceRow { ports, service })
     }
+
+    /// Returns the service as it is on one of its ports. If the text explains the ports one by one, login, encryption
+    /// and reach are those of the main port, and are not known for the others.
+    fn on_port(self, port: u16) -> CommonService {
+        let what = what_on(port, self.ports, self.service.what);
+        let mut ranges = pairs(self.ports).map(|(range, _)| range);
+        let is_main = ranges.next().is_some_and(|range| range.contains(port));
+        if is_main || !ranges.any(|range| names(self.service.what, range)) {
+            return CommonService { what, ..self.service };
+        }
+        let unknown = "n/a";
+        CommonService { what, encryption: unknown, authentication: unknown, reach: unknown, ..self.service }
+    }
 }
 
 fn rows() -> impl Iterator<Item = ServiceRow> {
@@ -64,9 +77,13 @@ pub(super) fn common(port: u16, protocol: Protocol) -> Vec<CommonService> {
         rows.retain(|(_, is_wide, _)| !is_wide);
     }
     rows.sort_by_key(|(rank, ..)| *rank);
-    let on_port =
-        |row: ServiceRow| CommonService { what: what_on(port, row.ports, row.service.what), ..row.service };
-    rows.into_iter().map(|(.., row)| on_port(row)).collect()
+    rows.into_iter().map(|(.., row)| row.on_port(port)).collect()
+}
+
+/// Returns whether a text contains a port of `range`.
+fn names(text: &str, range: PortRange) -> bool {
+    let numbers = text.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok());
+    numbers.into_iter().any(|number: u16| range.contains(number))
 }
 
 const fn is_wide(ports: PortRange) -> bool {
@@ -77,10 +94,6 @@ const fn is_wide(ports: PortRange) -> bool {
 /// Returns `what` without the parts that explain other ports. For port 443, for example, `Reverse proxy for containers;
 /// 8080 is its dashboard` becomes `Reverse proxy for containers`.
 fn what_on(port: u16, ports: &'static str, what: &'static str) -> &'static str {
-    let names = |part: &str, range: PortRange| {
-        let numbers = part.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok());
-        numbers.into_iter().any(|number: u16| range.contains(number))
-    };
     let ranges = || pairs(ports).map(|(range, _)| range);
     if what.contains("other ports") || ranges().any(|range| range.contains(port) && names(what, range)) {
         return what;
@@ -178,6 +191,20 @@ mod tests {
             for text in [what, open] {
                 assert!(text.ends_with(['.', ')']) && text.len() <= 200, "{ports}: {text}");
             }
+        }
+    }
+
+    #[test]
+    fn login_and_encryption_of_the_main_port_are_not_those_of_another_port() {
+        for (port, name, expected) in [
+            (8500, "HashiCorp Consul", ("optional", "optional", "lan")),
+            (8600, "HashiCorp Consul", ("n/a", "n/a", "n/a")),
+            (8443, "Apache Tomcat", ("optional", "optional", "public")),
+        ] {
+            let service =
+                common(port, Protocol::Tcp).into_iter().find(|service| service.name == name).unwrap();
+            let CommonService { encryption, authentication, reach, .. } = service;
+            assert_eq!((encryption, authentication, reach), expected, "{port}");
         }
     }
 

@@ -34,7 +34,7 @@ pub(super) fn if_open<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -
     let mut risks: Vec<(String, Vec<String>)> = Vec::new();
     let services = services(contexts);
     for service in services.iter().take(FEW) {
-        let risk = risk(service);
+        let Some(risk) = risk(service) else { continue };
         match risks.iter_mut().find(|(other, _)| *other == risk) {
             Some((_, names)) => names.push(service.name.to_owned()),
             None => risks.push((risk, vec![service.name.to_owned()])),
@@ -42,7 +42,7 @@ pub(super) fn if_open<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -
     }
     match risks.as_slice() {
         [] => None,
-        [(risk, _)] if services.len() <= FEW => Some(sentence(&capitalized(risk))),
+        [(risk, names)] if names.len() == services.len() => Some(sentence(&capitalized(risk))),
         risks => {
             let texts = risks.iter().map(|(risk, names)| sentence(&format!("{}: {risk}", list(names))));
             Some(texts.collect::<Vec<_>>().join(" "))
@@ -50,8 +50,9 @@ pub(super) fn if_open<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -
     }
 }
 
-/// Returns a text about the login and the encryption of a service, and the clients that should reach it.
-fn risk(service: &CommonService) -> String {
+/// Returns a text about the login and the encryption of a service, and the clients that should reach it. `None` if they
+/// are not known for the port.
+fn risk(service: &CommonService) -> Option<String> {
     let login = match service.authentication {
         "none" => Some("no login"),
         "optional" => Some("login only if configured"),
@@ -68,7 +69,8 @@ fn risk(service: &CommonService) -> String {
     let place = match service.reach {
         "local" => "only this machine should reach it",
         "lan" => "only the local network should reach it",
-        _ => "made to be reached from the internet",
+        "public" => "made to be reached from the internet",
+        _ => return None,
     };
     let facts = match (login, encryption) {
         (Some("login only if configured"), Some("encryption only if configured")) => {
@@ -76,10 +78,10 @@ fn risk(service: &CommonService) -> String {
         }
         _ => login.into_iter().chain(encryption).collect(),
     };
-    match facts.as_slice() {
+    Some(match facts.as_slice() {
         [] => place.to_owned(),
         facts => format!("{}; {place}", facts.join(", ")),
-    }
+    })
 }
 
 /// Returns whether a program or a service usually uses the port.
