@@ -40,8 +40,8 @@ pub struct Impostor {
     pub found: Vec<UnknownProcess>,
     /// The reason why an unknown program on this port is suspicious.
     pub why: &'static str,
-    /// The users who can replace the file that a process runs. If there are several processes, the file that most users
-    /// can replace counts.
+    /// The users who can replace the file that a process runs. If there are several processes, the file that is easiest
+    /// to replace counts.
     #[serde(skip)]
     pub file: ReplaceableBy,
     /// The kind of program that the process name suggests. If there are several processes, the first kind in the order

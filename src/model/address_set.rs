@@ -17,8 +17,7 @@ const NEAR: usize = 8;
 /// The number of addresses in the largest hole that [`AddressSet::without_small_holes`] fills.
 const SMALL_HOLE: u128 = 8;
 
-/// If the two ranges next to a hole together have at least this many times as many addresses as the hole,
-/// [`AddressSet::rounded`] fills the hole.
+/// [`AddressSet::rounded`] fills a hole of at most 1/16 of the size of the two ranges next to it.
 const HOLE: u128 = 16;
 
 const fn highest(family: Family) -> u128 {

@@ -141,8 +141,8 @@ pub struct EphemeralHere {
     /// Whether the kernel may choose the port for a listener that requests any free port. False if the kernel prefers
     /// odd ports and this port is even, or the other way round. `None` if this is not known.
     pub kernel_would_pick: Option<bool>,
-    /// Whether the listener probably chose the port itself. `None` if there is no listener, or if the kernel may as
-    /// well have chosen the port.
+    /// Whether the listener probably chose the port itself. `None` if there is no listener, or if it is not clear who
+    /// chose the port.
     pub likely_chosen: Option<bool>,
     /// Whether a listener that requests any free port usually gets an odd port. `None` if odd and even ports are
     /// equally likely, or if this is not known.
@@ -159,7 +159,7 @@ pub struct Context {
     pub services: Vec<CommonService>,
     /// The programs that usually serve the port.
     pub programs: Vec<KnownProgram>,
-    /// The dangerous services that can use the port, by their titles.
+    /// The titles of the dangerous services that can use the port.
     pub dangers: Vec<&'static str>,
     /// The guarded service, if the port belongs to one.
     pub guarded: Option<GuardedService>,

@@ -254,7 +254,7 @@ pub fn host(address: IpAddr, device: Option<&str>) -> String {
 /// The reason why a text is not an endpoint or a part of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadEndpoint(
-    /// The reason, in lower case, without the text itself.
+    /// The reason, in lower case. It does not repeat the rejected text.
     pub &'static str,
 );
 

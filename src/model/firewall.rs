@@ -33,8 +33,8 @@ pub struct Firewall {
     /// Packets of other machines come through that namespace.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_internal: bool,
-    /// The name of a tun or tap device, if every interface that leads outside this machine is such a device. Packets on
-    /// the device come from the process that has it open, such as slirp4netns or pasta.
+    /// The name of a tun or tap device, if every interface that leads outside this machine is such a device. The
+    /// packets come from the process that has the device open, such as slirp4netns or pasta.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tun: Option<String>,
 }
@@ -44,7 +44,7 @@ pub struct Firewall {
 pub struct Interface {
     /// Its name.
     pub name: String,
-    /// Whether the interface is a loopback interface, by its flags.
+    /// Whether the flags of the interface mark it as a loopback interface.
     pub is_loopback: bool,
     /// Whether the interface is up.
     pub is_up: bool,
@@ -80,8 +80,7 @@ pub struct Interface {
     /// Whether the kernel accepts packets for 127.0.0.0/8 that arrive on the interface (`route_localnet`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub routes_localnet: bool,
-    /// Filters of traffic control (tc) can send packets that arrive here to other interfaces. These are the indices of
-    /// the other interfaces.
+    /// The indices of the interfaces to which traffic control (tc) can send packets that arrive here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sends_to: Vec<u32>,
     /// Whether a BPF program (XDP or traffic control) sees the packets that arrive here. The program can send these

@@ -88,7 +88,7 @@ pub(super) fn properties_of(name: &str) -> Option<&'static Syntax> {
     BY_NAME.get(name).copied()
 }
 
-/// Returns the syntax of the interpreter with this name, without a version: `python`, not `python3.11`.
+/// Returns the syntax of an interpreter. `name` has no version: `python`, not `python3.11`.
 pub(super) fn syntax_of(name: &str) -> Option<&'static Syntax> {
     properties_of(name).filter(|syntax| {
         !["relay", "script", "program", "emulated"].iter().any(|other| syntax.has(Property::Argument, other))

@@ -77,7 +77,7 @@ named! {
     }
 }
 
-/// The users who can replace a file that a process runs. If they are not known, there is a gap.
+/// The users who can replace a file that a process runs. If these users are not known, the snapshot has a gap.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Origin {
     /// The kind of user who can replace the file.
@@ -266,7 +266,7 @@ pub struct Process {
     /// The destinations of a relay, from a configuration file; `None` if they are not known or not needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay_routes: Option<Vec<RelayRoute>>,
-    /// The programs that systemd or inetd starts for its sockets that other machines can reach.
+    /// If the process is systemd or inetd: the programs that it starts for sockets that other machines can reach.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub socket_commands: Vec<SocketCommand>,
     /// The debugger options in the environment, in the form of command-line options. They are read only if other

@@ -21,7 +21,8 @@ pub(crate) fn modules_of_python(program: &str, cmdline: &[String]) -> Vec<String
     };
     let after = cmdline.iter().position(holds_module).map_or(cmdline.len(), |at| at + 1);
     let own = cmdline.get(1..after).unwrap_or_default().iter();
-    // The options `-I` and `-P` exclude the working directory. The letters after `-W` and `-X` are a value.
+    // The options `-I` and `-P` exclude the working directory. After `-W` or `-X`, the other letters are a value and
+    // not options.
     let clusters = own.filter(|argument| argument.starts_with('-') && !argument.starts_with("--"));
     let letters = clusters.filter_map(|argument| argument.split(['W', 'X', 'c', 'm']).next());
     if letters.into_iter().any(|letters| letters.contains(['I', 'P'])) {

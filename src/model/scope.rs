@@ -7,7 +7,7 @@ use super::{Family, PortRange, Protocol, State, named};
 named! {
     /// The part of a machine that portolan can see. The variants are in order, with the largest part first.
     pub enum HostScope {
-        /// The whole machine, as far as the user has the privileges.
+        /// The whole machine, as far as the privileges of the user allow.
         Machine = "machine",
         /// Every process, but only the sockets of the network namespace in which portolan runs.
         Namespace = "namespace",

@@ -314,7 +314,7 @@ pub struct Snapshot {
     /// The program that took the snapshot; `None` for a snapshot of a version that did not record this.
     #[serde(default)]
     pub tool: Option<Tool>,
-    /// The time of the scan: the only time in a snapshot that comes from the clock.
+    /// The time of the scan.
     pub taken: Timestamp,
     /// The machine that was scanned.
     pub host: Host,

@@ -187,8 +187,8 @@ pub struct SocketAttributes {
     pub netns: Option<Netns>,
     /// The path of the control group below the root of the hierarchy (Linux).
     pub cgroup: Option<String>,
-    /// Whether the socket is bound to a loopback device; `None` if it is bound to no device, or if the system does not
-    /// give the flags of the device.
+    /// Whether the socket is bound to a loopback device. `None` if it is bound to no device, or if the flags of the
+    /// device are not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_loopback: Option<bool>,
     /// Whether the socket accepts traffic for addresses of other machines (`IP_TRANSPARENT`).

@@ -24,8 +24,8 @@ pub(super) enum CellFormat {
     Complete,
     /// The form for a wide terminal: everything except a long list of pids.
     Long,
-    /// The form for a narrow terminal: the first pid and the most severe flag, each with the number of further pids or
-    /// flags.
+    /// The form for a narrow terminal. It has only the first pid and the most severe flag, and the number of the
+    /// others.
     Short,
     /// Like `Short`, for a table without the column UNIT.
     WithoutUnit,

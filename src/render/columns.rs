@@ -111,8 +111,8 @@ impl Column {
         Column { is_for_people_on_terminal: true, ..self }
     }
 
-    /// Returns the cell of a table. If there is no plain value, the cell has the text for people, such as `?` for a row
-    /// that could not be judged, or `nginx?` for a probable owner.
+    /// Returns the cell of a table. If there is no plain value, the cell has the text for people: `?` for an entry that
+    /// could not be judged, or `nginx?` for a probable owner.
     pub(super) fn shown(&self, entry: &Entry, snapshot: &Snapshot, form: CellFormat) -> Field {
         let field = self.cell(entry, snapshot, form);
         match form {

@@ -310,7 +310,7 @@ pub(super) fn row(since: &BaselineChange) -> [(String, Emphasis); 4] {
         kind => (format!("{}{doubt}", kind.name()), Emphasis::Notice),
     };
     // If more or fewer clients can reach the listener, the cells show its clients before and now. If its address has
-    // changed too, they show the address, the exposure and the processes.
+    // changed too, the cells show the address, the exposure and the processes.
     let moved = matches!(since.change, ChangeKind::Widened | ChangeKind::Narrowed);
     let is_same_place = match (&since.before, &since.after) {
         (Some(was), Some(is)) => was.endpoint() == is.endpoint(),

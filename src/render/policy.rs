@@ -1,7 +1,7 @@
 //! Writes policies as TOML, and the remarks about a policy.
 //!
-//! Parsing the printed text gives the same policy. Names from outside are in quotes. In these names, characters that a
-//! terminal could interpret are escaped, and so are characters that a reader could not see.
+//! Parsing the printed text gives the same policy. Names from outside are in quotes. Characters in these names are
+//! escaped if a terminal could interpret them, or if a reader could not see them.
 
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};

@@ -100,8 +100,8 @@ pub(super) fn status(verdict: &PortVerdict) -> String {
     }
 }
 
-/// Returns the status of one registration, with its confidence: `presumed orphaned`. Obsolete software that is still in
-/// use is called obsolete here, because the card also says that it is still in use.
+/// Returns the status of one registration, with its confidence: `presumed orphaned`. Obsolete software that still has
+/// users is called obsolete, not orphaned.
 pub(super) fn standing(assignment: &Assignment) -> String {
     let status = match assignment.basis {
         StatusBasis::Legacy => "obsolete",

@@ -83,7 +83,7 @@ pub(crate) fn groups<'f>(findings: &[&'f AuditFinding<'_>], report: &Report) -> 
             programs.len() - 1
         });
         let (evidence, rule) = (&mut programs[e].evidence, found.rule.as_deref());
-        // The output shows the clients that the firewall lets in next to the places, so the evidence leaves them out.
+        // The places in the output already name the clients that the firewall lets in, so the evidence leaves them out.
         let text = match Exposed::of(&found.finding.evidence) {
             Some(_) => found.finding.card_sentence(),
             None => found.finding.sentence(),

@@ -59,7 +59,7 @@ pub fn document(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::
                 .filter(|judged| judged.exposure == exposure && judged.verdict.status == status);
             let labels = [("exposure", exposure.name()), ("status", status.name())];
             let number = count(those.count());
-            // Listeners that nobody can reach are rare, so their sample is written only if there are any.
+            // Listeners that nobody can reach are rare, so their sample is left out if its value is zero.
             if number > 0 || exposure != Exposure::None {
                 sample(&mut out, "listeners", &labels, number);
             }

@@ -192,7 +192,7 @@ impl Label {
         let columns: Vec<usize> = places.iter().filter_map(near).collect();
         let right =
             columns.iter().filter_map(|column| column.checked_sub(own.0)).min().unwrap_or(ROW - own.0);
-        // The nearest mark on the left may have its own number on its right side, so each of the two marks gets half of
+        // The nearest mark on the left may have its own number on its right side. Each of the two marks gets half of
         // the space between them.
         let left = columns.iter().filter_map(|column| own.0.checked_sub(*column)).min().map(|free| free / 2);
         let left = left.unwrap_or(own.0);
