@@ -271,7 +271,7 @@ impl FindingFacts for BaselineChange {
                 was.findings(),
                 is.findings()
             ),
-            // This case never occurs. The cases above have every kind of change, with the listeners that each kind has.
+            // This case never occurs: the cases above cover every kind of change.
             (kind, ..) => format!("The listener {} since {when}.", kind.name()),
         };
         if let Some(evidence) = self.match_evidence() {

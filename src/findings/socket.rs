@@ -134,7 +134,8 @@ impl FindingKind for BacklogFull {
 /// A TCP port that is bound but has no listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BoundOnly {
-    /// The range of outgoing ports that contains the port, if there is one. The program may then be about to connect.
+    /// The range of outgoing ports that contains the port. `None` if no range contains it. In such a range, the program
+    /// may be about to open an outgoing connection.
     pub kernel_range: Option<PortRange>,
 }
 

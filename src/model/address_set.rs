@@ -124,7 +124,7 @@ impl AddressSet {
     }
 
     /// Returns the set with every hole of at most [`SMALL_HOLE`] addresses filled. Two snapshots are compared in this
-    /// form, so that one more banned address is not reported as a change.
+    /// form. One more banned address is then not reported as a change.
     pub(crate) fn without_small_holes(&self) -> AddressSet {
         let mut filled: Vec<(u128, u128)> = Vec::with_capacity(self.len());
         for &(first, last) in self.0.iter() {

@@ -102,8 +102,7 @@ pub enum EventKind {
     Registered,
     /// The row of the registration was changed.
     Changed,
-    /// A note gives the former name of the registration, or the period in which the registration was named. The event
-    /// has no date.
+    /// The registration got its present name later. A note gives the former name or the period; the event has no date.
     Renamed,
     /// The product or protocol of the registration ended.
     Ended,

@@ -19,8 +19,8 @@ pub struct Firewall {
     /// cannot happen.
     #[serde(default)]
     pub steering: Option<String>,
-    /// The interfaces. Empty if nothing can change the path of a packet. Examples of such things are a rule, an XDP
-    /// program, and an interface that leads to another network namespace.
+    /// The interfaces. They are listed only if something can change the path of a packet, such as a rule, an XDP
+    /// program, or an interface that leads to another network namespace.
     pub interfaces: Vec<Interface>,
     /// The networks that a route makes local (`ip route add local`), although no interface has their addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -99,8 +99,9 @@ pub(super) fn is_relay(program: &str) -> bool {
     properties_of(program).is_some_and(|known| known.has(Property::Argument, "relay"))
 }
 
-/// Returns the words of a relay's command line that may be paths of programs: words with a slash. A path can also
-/// follow a keyword (`EXEC:/srv/x`) or be part of shell code (`--sh-exec "cd /; /srv/x"`).
+/// Returns the words with a slash in the arguments of a relay, which may be paths of programs. An argument is split
+/// into words, because the path can follow a keyword (`EXEC:/srv/x`) or be part of shell code (`--sh-exec "cd /;
+/// /srv/x"`).
 pub(crate) fn possible_programs<'c>(program: &str, cmdline: &'c [String]) -> Vec<&'c str> {
     if !is_relay(program) {
         return Vec::new();

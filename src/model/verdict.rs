@@ -31,7 +31,7 @@ impl RegistryRange {
 named! {
     /// The status of a port and protocol, and of each of its registrations.
     pub enum Status {
-        /// A registered service is in use on the port. The status is the same if an RFC defines the service and no list
+        /// A registered service is in use on the port. An RFC that defines the service counts as use, unless a list
         /// calls the service dead.
         Active = "active",
         /// The port is registered, but another service commonly uses it.

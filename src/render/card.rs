@@ -202,8 +202,8 @@ impl Card<'_> {
         };
         let without_service =
             || verdict_text::without_service(verdict, port_text::possible(contexts()), &over);
-        // If the port is used as registered, the sentence `meaning` is also a part of the reason. There, it is removed
-        // below.
+        // If the port is used as registered, the reason repeats the sentence `meaning`. The code below removes the
+        // sentence from the reason.
         let meaning = without_service().filter(|_| !is_known);
         self.optional(Rank::Meaning, "What", what.or_else(|| meaning.clone()));
         if !group.listeners.is_empty() {

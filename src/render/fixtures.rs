@@ -152,7 +152,7 @@ pub(crate) fn text<T>(render: impl FnOnce(&mut dyn std::io::Write) -> std::io::R
 }
 
 /// Compares a text with the snapshot in the test's source. The registry's date changes with the data, so it is masked.
-/// `SNAPSHOTS=overwrite cargo test --locked --lib --test cli` accepts what has changed.
+/// `SNAPSHOTS=overwrite cargo test --locked --lib --test cli` accepts the new text.
 #[track_caller]
 pub(crate) fn assert_snapshot(text: impl AsRef<str>, expected: Inline) {
     let masked = text.as_ref().replace(Registry::embedded().date(), "DATE");

@@ -198,8 +198,8 @@ pub(super) fn shown_name(process: &Process, form: CellFormat) -> Cow<'_, str> {
     script.or_else(|| module(process, form)).unwrap_or(name)
 }
 
-/// Returns the module that an interpreter runs (`http.server`), for the short form. If the program file could not be
-/// read, a script is returned too. `None` for another form or a stopped process.
+/// Returns the module that an interpreter runs (`http.server`), for the short form. For a script, returns its name if
+/// the program file could not be read. `None` in all other cases, and for a stopped process.
 fn module(process: &Process, form: CellFormat) -> Option<Cow<'_, str>> {
     if !form.is_short() || process.state == Some('T') {
         return None;

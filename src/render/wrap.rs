@@ -29,7 +29,7 @@ fn lines(first: &str, text: &str, width: Option<u16>, breaks_words: bool) -> Vec
     let mut line = first.to_owned();
     let (mut used, mut spaces) = (0, 0);
     for word in text.split(' ') {
-        // A command line or a path may contain several spaces in a row. They are kept.
+        // Several spaces in a row are kept, because a command line or a path may contain them.
         spaces += 1;
         if word.is_empty() {
             continue;

@@ -107,7 +107,7 @@ pub fn lines(audit: &Audit<'_>, fail_on: Severity, w: &mut dyn Write) -> io::Res
 
 struct FindingRow<'a>(&'a AuditFinding<'a>);
 
-/// The facts about the process of a finding. A reader can find the process in the listing, or understand the finding
+/// The process of a finding. The fields are enough to find the process in the listing, and to understand the finding
 /// without the listing.
 #[derive(Serialize)]
 struct ProcessSummary<'a> {

@@ -196,8 +196,8 @@ pub(super) fn counted_severity(count: usize, severity: Severity) -> String {
     }
 }
 
-/// Returns the identity of a program. This is its file, or else its name. An interpreter also has its script, and a
-/// relay its arguments.
+/// Returns the identity of a program: its file, or else its name. For an interpreter, the script is added. For a relay,
+/// the arguments are added.
 fn program(program: &ProgramIdentity<'_>) -> serde_json::Value {
     match program {
         ProgramIdentity::File { path, runs, is_elsewhere: false } => match runs.text() {

@@ -15,7 +15,7 @@ use crate::model::{ReachKind, Severity};
 use crate::render::sanitize;
 
 pub(crate) struct ReachableService {
-    /// The highest severity of the service's findings; `None` if no finding is above information.
+    /// The highest severity of the service's findings; `None` if no finding is more severe than info.
     pub(crate) severity: Option<Severity>,
     pub(crate) places: Vec<String>,
     pub(crate) program: String,
@@ -146,7 +146,8 @@ pub(crate) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
     let is_any_limited = services.iter().any(|service| service.limited_to.is_some());
     for (service, is_open) in services.iter_mut().zip(is_open) {
         service.places = merged_places(&service.places);
-        // If other services are limited, the firewall of a service without this text would seem unchecked.
+        // If the texts of other services name a limit, a service without a text would look as if its firewall was not
+        // checked.
         if is_any_limited && is_open {
             service.limited_to = Some("the firewall lets in everyone".to_owned());
         }

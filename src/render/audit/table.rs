@@ -204,7 +204,7 @@ impl AuditWriter<'_> {
         self.prose(Emphasis::Quiet, "    Do   ", block.flag.remedy())
     }
 
-    /// Writes the number of findings that are only information.
+    /// Writes the number of findings with the severity info.
     fn folded(&mut self, audit: &Audit<'_>, listed: usize, rows: &Rows) -> io::Result<()> {
         if listed == audit.findings.len() {
             return Ok(());

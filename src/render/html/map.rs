@@ -183,7 +183,7 @@ struct Label {
 }
 
 impl Label {
-    /// Returns the side of a mark that has space for its port number; `None` if neither side has enough.
+    /// Returns the side of a mark that has space for its port number; `None` if neither side has enough space.
     fn of(own: (usize, usize), places: &[(usize, usize)]) -> Option<Self> {
         let near = |(column, row): &(usize, usize)| {
             let is_near = row.abs_diff(own.1) <= 1 && (*row == 0) == (own.1 == 0) && (*column, *row) != own;

@@ -59,7 +59,7 @@ fn nothing_suggests_an_all_clear_if_something_was_not_seen() {
     assert!(!incomplete.contains("panel good"));
 }
 
-/// The page shows each listener once. It shows the sentence of each finding that is more severe than information.
+/// The page shows each listener once. It shows the sentence of each finding that is more severe than info.
 #[test]
 fn findings_and_listeners_are_complete() {
     let report = report(&scene());

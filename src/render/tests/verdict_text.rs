@@ -73,7 +73,7 @@ IANA assigns no port above 49151; programs use these ports temporarily.
     );
 }
 
-/// A confirmed row next to a presumed row leaves the verdict presumed.
+/// If one row is confirmed and another row is presumed, the verdict is presumed.
 #[test]
 fn a_presumption_stays_one() {
     let mut mixed = verdict(3416);
