@@ -63,7 +63,7 @@ pub struct TakenPort {
 pub struct DeepScanResult {
     /// The number of network namespaces that were scanned.
     pub namespaces: u64,
-    /// The number of sockets on which the sources were compared.
+    /// The number of sockets that were compared.
     pub sockets: u64,
     /// The number of ports that were tried, counted separately for each protocol and family.
     pub ports: u64,

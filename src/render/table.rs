@@ -244,7 +244,8 @@ impl TableLayout {
         Self::with_steps(entries, snapshot, style, &NARROW_STEPS)
     }
 
-    /// Returns the layout in which these entries fit the screen of `watch`. It begins with `SCREEN_STEPS`.
+    /// Returns the layout in which these entries fit the screen of `watch`, which has steps of its own
+    /// (`SCREEN_STEPS`).
     pub fn of_screen<'e>(
         entries: &(impl Iterator<Item = &'e Entry> + Clone),
         snapshot: &Snapshot,

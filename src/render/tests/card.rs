@@ -19,7 +19,7 @@ fn written(ports: &[Explained<'_>], report: &Report, style: &Style) -> String {
     cut(ports, &BTreeSet::new(), depth, report, style)
 }
 
-/// Returns the answer of `explain` about some ports, if the protocols in `left_out` are not shown.
+/// Returns the answer of `explain` about some ports, without the protocols in `left_out`.
 pub(super) fn cut(
     ports: &[Explained<'_>],
     left_out: &BTreeSet<(u16, Protocol)>,
@@ -332,7 +332,7 @@ and 1 more listener (see below)
     );
 }
 
-/// A port with a listener is never merged into a run.
+/// A port with a listener is never merged with adjacent ports.
 #[test]
 fn runs_end_at_a_listener() {
     let snapshot = Snapshot { sockets: vec![socket("tcp/127.0.0.1:8812", Owner::Hidden)], ..empty() };

@@ -33,7 +33,8 @@ fn nginx(count: usize) -> InferredOwner {
 
 const ID: &str = "035bb68007426a5b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b";
 
-/// Returns the docker-proxy process for this address. If `id` is given, its container is known.
+/// Returns the docker-proxy process for this address. `id` is the ID of the container that gets the traffic, if it is
+/// known.
 fn proxy_on(address: &str, pid: Pid, id: Option<&str>) -> InferredOwner {
     let line = format!(
         "docker-proxy -proto tcp -host-ip {address} -host-port 8080 -container-ip 172.17.0.2 -container-port 80"
