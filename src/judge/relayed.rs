@@ -171,9 +171,12 @@ fn started_command(started: &SocketCommand) -> Option<CommandLine<'_>> {
     Some(CommandLine::new(file_name(started.cmdline.first()?), &started.cmdline))
 }
 
-/// Returns whether systemd or inetd starts an unknown program for the connections at `local`.
-pub(super) fn starts_unknown(process: &Process, local: &Endpoint) -> bool {
-    process.socket_commands.iter().any(|started| started.is_for(local) && started.cmdline.is_empty())
+/// Returns whether systemd or inetd starts an unknown program for the connections of a listener. A program that was
+/// already started and has the socket too is known.
+pub(super) fn starts_unknown(process: &Process, entry: &Entry) -> bool {
+    let is_unknown = |one: &SocketCommand| one.is_for(&entry.socket.local) && one.cmdline.is_empty();
+    let is_started = || entry.processes.iter().any(|process| process.socket_commands.is_empty());
+    process.socket_commands.iter().any(is_unknown) && !is_started()
 }
 
 /// Returns whether a relay passes the connections that it accepts at `local` to a destination that is not known.
@@ -185,7 +188,8 @@ pub(super) fn has_unknown(process: &Process, local: &Endpoint) -> bool {
     match &process.relay_routes {
         Some(routes) => {
             let mut here = routes.iter().filter(|route| route.is_for(local)).peekable();
-            here.peek().is_none() || here.any(|route| !route.is_complete)
+            let is_started = || process.socket_commands.iter().any(|started| started.is_for(local));
+            (here.peek().is_none() && !is_started()) || here.any(|route| !route.is_complete)
         }
         None => {
             let command = program_name(process).map(|name| CommandLine::new(name, &process.cmdline));

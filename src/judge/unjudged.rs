@@ -36,8 +36,8 @@ const DESTINATION: Missing = (
 
 const STARTED: Missing = (
     "that starts an unknown program",
-    "the process listens for another program; the unit of this program could not be read, so the program was not \
-     judged",
+    "the process listens for another program; the file that names this program could not be read, was changed after \
+     the start, or is not understood, so the program was not judged",
 );
 
 const TITLE: Missing = (
@@ -87,7 +87,7 @@ fn lacking(entry: &Entry, process: &Process, os: &str) -> Option<Missing> {
     if lets_in_others(entry) && has_unknown(process, &entry.socket.local) {
         return Some(DESTINATION);
     }
-    if lets_in_others(entry) && starts_unknown(process, &entry.socket.local) {
+    if lets_in_others(entry) && starts_unknown(process, entry) {
         return Some(STARTED);
     }
     if hides_its_script(entry, process) {
@@ -217,6 +217,10 @@ mod tests {
             named.gaps = gaps.clone();
             assert_eq!(judge(named, Registry::embedded()).snapshot.gaps.len(), gaps.len(), "{name}");
         }
+        let started = program_process(8, "cupsd", "/usr/sbin/cupsd", "/usr/sbin/cupsd -l");
+        let both = vec![socket("tcp/0.0.0.0:8000", Owner::Held(vec![7, 8].into()))];
+        let gaps = judge(seen(both, vec![systemd(""), started]), Registry::embedded()).snapshot.gaps;
+        assert_eq!(gaps, [], "the program was already started");
         let absent = seen(
             vec![socket("tcp/0.0.0.0:22", Owner::Held(vec![7, 8].into()))],
             vec![program_process(7, "sleep", "/usr/bin/sleep", "sleep")],

@@ -128,17 +128,17 @@ pub(super) fn look_up(processes: &mut [Process], reachable: &BTreeMap<Pid, Vec<R
             let is_known = one.is_in_container || mounts.is_some();
             let files = one.files.filter(|_| is_known);
             let addresses: Vec<SocketAddr> = one.sockets.iter().map(|socket| socket.local).collect();
+            let started = one.starter.map(|starter| started::read(&process, &starter, &one.sockets));
+            let started = started.unwrap_or_default();
             let mut known = Known {
-                socket_commands: one
-                    .starter
-                    .map(|starter| started::commands(&process, starter, &one.sockets))
-                    .unwrap_or_default(),
+                socket_commands: started.commands,
                 configuration: files
                     .and_then(|files| read(&process, files, &addresses, mounts.as_ref(), &mut origins)),
                 relay_routes: one
                     .routes
                     .filter(|_| is_known)
-                    .and_then(|file| routes::read(&process, &file, mounts.as_ref())),
+                    .and_then(|file| routes::read(&process, &file, mounts.as_ref()))
+                    .or(Some(started.routes).filter(|routes| !routes.is_empty())),
                 ..Known::default()
             };
             if let Some((program, cmdline)) = one.program {
@@ -199,7 +199,7 @@ fn read(
     let root = Root::new(directory(process, "root")?, false);
     let mut unit_files = Vec::new();
     if let Some(unit) = &wanted.unit {
-        let command = unit_files::command(&root, unit)?;
+        let command = unit_files::Units::of_system(&root).command(unit)?;
         let (path, options) = locate::file_of_service(&command.arguments)?;
         (wanted.paths, wanted.options, unit_files) = (vec![path], options, command.files);
     }

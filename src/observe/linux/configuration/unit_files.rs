@@ -4,10 +4,12 @@
 //! See systemd.unit(5) for the directories and systemd.service(5) for `ExecStart=`. If a line is not understood, the
 //! command line is unknown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use super::super::packages::root::Root;
 use super::lines;
+use crate::model::{Protocol, unmapped};
 
 /// The directories of units, from the highest priority to the lowest.
 const DIRECTORIES: [&str; 11] = [
@@ -38,92 +40,170 @@ pub(super) struct ServiceCommand {
     pub(super) files: Vec<String>,
 }
 
-pub(super) fn command(root: &Root, unit: &str) -> Option<ServiceCommand> {
-    let (line, files) = command_text(root, unit)?;
-    if line.contains(['%', '$', '"', '\'', '\\', ';']) {
-        return None;
+/// The unit files of a manager.
+pub(super) struct Units<'r> {
+    root: &'r Root,
+    /// The directories, from the highest priority to the lowest.
+    directories: Vec<String>,
+}
+
+impl<'r> Units<'r> {
+    pub(super) fn of_system(root: &'r Root) -> Self {
+        Units { root, directories: DIRECTORIES.map(str::to_owned).to_vec() }
     }
-    Some(ServiceCommand { arguments: line.split_whitespace().map(str::to_owned).collect(), files })
-}
 
-/// Returns the words of the command line that systemd starts for the sockets of the unit `socket`; `None` if there is no
-/// command line. Quotes and variables are not replaced, so the arguments may differ.
-pub(super) fn command_of_socket(root: &Root, socket: &str) -> Option<Vec<String>> {
-    let name = socket.strip_suffix(".socket")?;
-    let (lines, _) = unit_lines(root, socket, "socket").unwrap_or_default();
-    let last = |key| values(&lines, "Socket", key).last();
-    let accepts = last("Accept").is_some_and(|value| ["yes", "true", "on", "1"].contains(&value));
-    let service = match last("Service") {
-        Some(service) => service.to_owned(),
-        None if accepts => format!("{}@.service", name.trim_end_matches('@')),
-        None => format!("{name}.service"),
-    };
-    let (line, _) = command_text(root, &service)?;
-    Some(line.split_whitespace().map(str::to_owned).collect())
-}
-
-/// Returns the text of the only `ExecStart=` of a service, and the files that decide it.
-fn command_text(root: &Root, unit: &str) -> Option<(String, Vec<String>)> {
-    let (lines, files) = unit_lines(root, unit, "service")?;
-    let name = unit.strip_suffix(".service")?;
-    let (prefix, instance) = name.split_once('@').unwrap_or((name, ""));
-    // An empty value removes the values before it.
-    let mut commands: Vec<&str> = Vec::new();
-    for value in values(&lines, "Service", "ExecStart") {
-        if value.is_empty() { commands.clear() } else { commands.push(value) }
+    /// Returns the units of a user, by the environment of the user's manager.
+    pub(super) fn of_user(root: &'r Root, environment: &[u8]) -> Self {
+        let variable = |name: &str| {
+            let mut values = environment.split(|byte| *byte == 0).filter_map(|one| {
+                let value = std::str::from_utf8(one).ok()?.strip_prefix(name)?.strip_prefix("=/")?;
+                Some(value.trim_end_matches('/').to_owned())
+            });
+            values.next()
+        };
+        let home = |below: &str| variable("HOME").map(|home| format!("{home}/{below}"));
+        let config = variable("XDG_CONFIG_HOME").or_else(|| home(".config"));
+        let data = variable("XDG_DATA_HOME").or_else(|| home(".local/share"));
+        let run = variable("XDG_RUNTIME_DIR");
+        let below =
+            |base: &Option<String>, name: &str| base.as_ref().map(|base| format!("{base}/systemd/{name}"));
+        let directories = [
+            below(&config, "user.control"),
+            below(&run, "user.control"),
+            below(&run, "transient"),
+            below(&run, "generator.early"),
+            below(&config, "user"),
+            Some("etc/systemd/user".to_owned()),
+            below(&run, "user"),
+            Some("run/systemd/user".to_owned()),
+            below(&run, "generator"),
+            below(&data, "user"),
+            Some("usr/local/lib/systemd/user".to_owned()),
+            Some("usr/lib/systemd/user".to_owned()),
+            below(&run, "generator.late"),
+        ];
+        Units { root, directories: directories.into_iter().flatten().collect() }
     }
-    let [line] = commands[..] else { return None };
-    let line = line.trim_start_matches(['@', '-', ':', '+', '!', '|']);
-    Some((line.replace("%i", instance).replace("%p", prefix).replace("%n", unit), files))
-}
 
-/// Returns the lines of a unit and of its drop-ins, and their files; `None` if they are not known.
-fn unit_lines(root: &Root, unit: &str, kind: &str) -> Option<(Vec<Line>, Vec<String>)> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@:".contains(&byte);
-    let name = unit.strip_suffix(kind)?.strip_suffix('.').filter(|name| name.bytes().all(is_plain))?;
-    let (prefix, _) = name.split_once('@').unwrap_or((name, ""));
-    let template = (prefix != name).then(|| format!("{prefix}@.{kind}"));
-    let names = || [Some(unit.to_owned()), template.clone()].into_iter().flatten();
-    let mut paths = names().flat_map(|name| DIRECTORIES.map(|directory| format!("{directory}/{name}")));
-    // A link to /dev/null also counts as a unit, because it masks the unit.
-    let path = paths.find(|path| root.stat_link(path).is_some())?;
-    let text = read(root, &path).ok()??;
-    let mut files = vec![format!("/{path}")];
-    let mut lines = Vec::new();
-    add_lines(&text, &mut lines)?;
-    let aliases: Vec<String> =
-        values(&lines, "Install", "Alias").flat_map(str::split_whitespace).map(str::to_owned).collect();
-    let drop_ins = names().chain(aliases).chain([kind.to_owned()]).chain(dashes(prefix, kind));
-    // A drop-in replaces the drop-ins with the same name in directories of lower priority.
-    let mut found: BTreeMap<String, String> = BTreeMap::new();
-    for unit in drop_ins {
-        for directory in DIRECTORIES {
-            let directory = format!("{directory}/{unit}.d");
-            // A directory that does not exist has no drop-ins. If a directory cannot be read, its drop-ins are unknown.
-            if root.stat_link(&directory).is_none() {
-                continue;
+    pub(super) fn command(&self, unit: &str) -> Option<ServiceCommand> {
+        let (line, files) = self.command_text(unit)?;
+        if line.contains(['%', '$', '"', '\'', '\\', ';']) {
+            return None;
+        }
+        Some(ServiceCommand { arguments: line.split_whitespace().map(str::to_owned).collect(), files })
+    }
+
+    /// Returns the only socket unit that listens at an address; `None` if there is no such unit or more than one.
+    pub(super) fn socket_at(&self, on: SocketAddr, protocol: Protocol) -> Option<String> {
+        let mut names = BTreeSet::new();
+        for directory in &self.directories {
+            if self.root.stat_link(directory).is_some() {
+                let all = self.root.names(directory).ok()?;
+                names.extend(all.into_iter().filter_map(|name| name.into_string().ok()));
             }
-            let names = root.names(&directory).ok()?;
-            files.push(format!("/{directory}"));
-            for name in names.into_iter().filter_map(|name| name.into_string().ok()) {
-                if name.ends_with(".conf") {
-                    found.entry(name.clone()).or_insert_with(|| format!("{directory}/{name}"));
+        }
+        let mut units = names.into_iter().filter(|name| {
+            let lines = name.ends_with(".socket").then(|| self.unit_lines(name, "socket")).flatten();
+            lines.is_some_and(|(lines, _)| listens(&lines, on, protocol))
+        });
+        units.next().filter(|_| units.next().is_none())
+    }
+
+    /// Returns the words of the command line that systemd starts for the sockets of the unit `socket`; `None` if there is no
+    /// command line. Quotes and variables are not replaced, so the arguments may differ.
+    pub(super) fn command_of_socket(&self, socket: &str) -> Option<Vec<String>> {
+        let name = socket.strip_suffix(".socket")?;
+        let (lines, _) = self.unit_lines(socket, "socket").unwrap_or_default();
+        let last = |key| values(&lines, "Socket", key).last();
+        let accepts = last("Accept").is_some_and(|value| ["yes", "true", "on", "1"].contains(&value));
+        let service = match last("Service") {
+            Some(service) => service.to_owned(),
+            None if accepts => format!("{}@.service", name.trim_end_matches('@')),
+            None => format!("{name}.service"),
+        };
+        let (line, _) = self.command_text(&service)?;
+        Some(line.split_whitespace().map(str::to_owned).collect())
+    }
+
+    /// Returns the text of the only `ExecStart=` of a service, and the files that decide it.
+    fn command_text(&self, unit: &str) -> Option<(String, Vec<String>)> {
+        let (lines, files) = self.unit_lines(unit, "service")?;
+        let name = unit.strip_suffix(".service")?;
+        let (prefix, instance) = name.split_once('@').unwrap_or((name, ""));
+        // An empty value removes the values before it.
+        let mut commands: Vec<&str> = Vec::new();
+        for value in values(&lines, "Service", "ExecStart") {
+            if value.is_empty() { commands.clear() } else { commands.push(value) }
+        }
+        let [line] = commands[..] else { return None };
+        let line = line.trim_start_matches(['@', '-', ':', '+', '!', '|']);
+        Some((line.replace("%i", instance).replace("%p", prefix).replace("%n", unit), files))
+    }
+
+    /// Returns the lines of a unit and of its drop-ins, and their files; `None` if they are not known.
+    fn unit_lines(&self, unit: &str, kind: &str) -> Option<(Vec<Line>, Vec<String>)> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@:".contains(&byte);
+        let name = unit.strip_suffix(kind)?.strip_suffix('.').filter(|name| name.bytes().all(is_plain))?;
+        let (prefix, _) = name.split_once('@').unwrap_or((name, ""));
+        let template = (prefix != name).then(|| format!("{prefix}@.{kind}"));
+        let names = || [Some(unit.to_owned()), template.clone()].into_iter().flatten();
+        let mut paths = names()
+            .flat_map(|name| self.directories.iter().map(move |directory| format!("{directory}/{name}")));
+        // A link to /dev/null also counts as a unit, because it masks the unit.
+        let path = paths.find(|path| self.root.stat_link(path).is_some())?;
+        let text = read(self.root, &path).ok()??;
+        let mut files = vec![format!("/{path}")];
+        let mut lines = Vec::new();
+        add_lines(&text, &mut lines)?;
+        let aliases: Vec<String> =
+            values(&lines, "Install", "Alias").flat_map(str::split_whitespace).map(str::to_owned).collect();
+        let drop_ins = names().chain(aliases).chain([kind.to_owned()]).chain(dashes(prefix, kind));
+        // A drop-in replaces the drop-ins with the same name in directories of lower priority.
+        let mut found: BTreeMap<String, String> = BTreeMap::new();
+        for unit in drop_ins {
+            for directory in &self.directories {
+                let directory = format!("{directory}/{unit}.d");
+                // A directory that does not exist has no drop-ins. If a directory cannot be read, its drop-ins are unknown.
+                if self.root.stat_link(&directory).is_none() {
+                    continue;
+                }
+                let names = self.root.names(&directory).ok()?;
+                files.push(format!("/{directory}"));
+                for name in names.into_iter().filter_map(|name| name.into_string().ok()) {
+                    if name.ends_with(".conf") {
+                        found.entry(name.clone()).or_insert_with(|| format!("{directory}/{name}"));
+                    }
+                }
+                if found.len() > MOST_DROP_INS {
+                    return None;
                 }
             }
-            if found.len() > MOST_DROP_INS {
-                return None;
+        }
+        for path in found.into_values() {
+            // A link to /dev/null switches the drop-in off.
+            match self.root.link(&path).as_deref() {
+                Some("/dev/null") => continue,
+                _ => add_lines(&read(self.root, &path).ok()??, &mut lines)?,
             }
+            files.push(format!("/{path}"));
         }
+        Some((lines, files))
     }
-    for path in found.into_values() {
-        // A link to /dev/null switches the drop-in off.
-        match root.link(&path).as_deref() {
-            Some("/dev/null") => continue,
-            _ => add_lines(&read(root, &path).ok()??, &mut lines)?,
+}
+
+/// Returns whether a socket unit listens at an address.
+fn listens(lines: &[Line], on: SocketAddr, protocol: Protocol) -> bool {
+    let key = if protocol.is_datagram() { "ListenDatagram" } else { "ListenStream" };
+    // An empty value removes the values before it.
+    let all: Vec<&str> = values(lines, "Socket", key).collect();
+    let own = all.rsplit(|value| value.is_empty()).next().unwrap_or_default();
+    own.iter().any(|value| match value.parse::<SocketAddr>() {
+        Ok(place) => {
+            let is_any = place.ip().is_unspecified() || on.ip().is_unspecified();
+            place.port() == on.port() && (is_any || unmapped(place.ip()) == unmapped(on.ip()))
         }
-        files.push(format!("/{path}"));
-    }
-    Some((lines, files))
+        Err(_) => value.parse() == Ok(on.port()),
+    })
 }
 
 fn read(root: &Root, path: &str) -> Result<Option<String>, String> {
@@ -167,7 +247,7 @@ mod tests {
 
     fn in_tree(files: &[(&str, &str)], unit: &str) -> Option<String> {
         let (_directory, root) = tree(files);
-        command(&root, unit).map(|command| command.arguments.join(" "))
+        Units::of_system(&root).command(unit).map(|command| command.arguments.join(" "))
     }
 
     fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
@@ -213,9 +293,41 @@ mod tests {
             ("an instance", vec![("etc/systemd/system/a@.service", PROXY)], "a@1.socket", proxy),
         ] {
             let (_directory, root) = tree(&files);
-            let found = command_of_socket(&root, unit).map(|words| words.join(" "));
+            let found = Units::of_system(&root).command_of_socket(unit).map(|words| words.join(" "));
             assert_eq!(found.as_deref(), is, "{name}");
         }
+    }
+
+    #[test]
+    fn the_unit_of_a_socket() {
+        let socket = |lines: &str| format!("[Socket]\n{lines}\n");
+        let (port, both) =
+            (socket("ListenStream=8888"), socket("ListenStream=1\nListenStream=10.0.0.1:8888"));
+        let (emptied, datagram) = (socket("ListenStream=8888\nListenStream="), socket("ListenDatagram=8888"));
+        for (name, files, is) in [
+            ("a port", vec![("etc/systemd/system/a.socket", &*port)], Some("a.socket")),
+            ("an address", vec![("lib/systemd/system/b.socket", &*both)], Some("b.socket")),
+            ("no port", vec![("lib/systemd/system/b.socket", &*emptied)], None),
+            ("another protocol", vec![("lib/systemd/system/b.socket", &*datagram)], None),
+            (
+                "two units",
+                vec![("etc/systemd/system/a.socket", &*port), ("lib/systemd/system/b.socket", &*both)],
+                None,
+            ),
+            ("no directory", vec![], None),
+        ] {
+            let (_directory, root) = tree(&files);
+            let found = Units::of_system(&root).socket_at("0.0.0.0:8888".parse().unwrap(), Protocol::Tcp);
+            assert_eq!(found.as_deref(), is, "{name}");
+        }
+        let files = [
+            ("home/ann/.config/systemd/user/a.socket", &*port),
+            ("home/ann/.config/systemd/user/a.service", "[Service]\nExecStart=/bin/x\n"),
+        ];
+        let (_directory, root) = tree(&files);
+        let units = Units::of_user(&root, b"PATH=/bin\0HOME=/home/ann\0XDG_RUNTIME_DIR=/run/user/1000\0");
+        let unit = units.socket_at("0.0.0.0:8888".parse().unwrap(), Protocol::Tcp).unwrap();
+        assert_eq!(units.command_of_socket(&unit), Some(vec!["/bin/x".to_owned()]));
     }
 
     #[test]
