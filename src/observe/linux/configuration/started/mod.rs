@@ -19,7 +19,7 @@ use crate::model::{Endpoint, Process, Protocol, RelayRoute, SocketCommand, file_
 /// The maximum number of files of one program; real systems have a few dozen.
 const MOST_FILES: usize = 256;
 
-/// A program that listens for other programs.
+/// A program that listens on behalf of other programs, and starts them when a client connects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Starter {
     Systemd,
@@ -186,7 +186,7 @@ fn places(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
 }
 
 /// Returns the command line of a program. The arguments may begin with the name under which the program is started. tcpd
-/// checks the address of the client and starts the program with this name.
+/// checks the address of the client. Then it starts the program with this name.
 fn command_line(program: &str, arguments: &[&str], has_name: bool) -> Vec<String> {
     let (program, arguments) = match arguments {
         [name, rest @ ..] if has_name => (if file_name(program) == "tcpd" { name } else { program }, rest),

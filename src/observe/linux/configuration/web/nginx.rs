@@ -6,6 +6,7 @@ use crate::model::AccessSetting;
 
 /// The separator between the words of a statement whose quotes were removed.
 const SEPARATOR: char = '\u{1f}';
+const WRITING_METHODS: [&str; 4] = ["PUT", "DELETE", "COPY", "MOVE"];
 /// The maximum depth of blocks; real files have three to five.
 const DEEPEST: usize = 32;
 
@@ -84,8 +85,11 @@ struct Block {
     methods: Option<String>,
     /// Whether `allow` or `deny` is in this block. If so, it does not inherit them.
     has_addresses: bool,
-    refuses_addresses: bool,
+    /// The first rule about every address: whether it allows or denies. Other rules are only about some addresses.
+    allows_everyone: Option<bool>,
     asks_for_login: bool,
+    /// Whether an allowed address or a login is enough (`satisfy any`).
+    one_is_enough: bool,
     /// Whether something else decides about the requests: another handler, a condition, or an included file that was
     /// not read.
     is_other: bool,
@@ -105,20 +109,38 @@ impl Block {
         }
     }
 
+    /// Returns the methods by which clients can write or delete files.
+    fn writing_methods(&self) -> impl Iterator<Item = &str> {
+        let words = self.methods.as_deref().unwrap_or_default().split(' ');
+        words.filter(|word| WRITING_METHODS.contains(word))
+    }
+
+    /// Returns whether some clients may be refused. A rule that refuses only some addresses does not count.
+    fn refuses(&self) -> bool {
+        let by_address = self.allows_everyone == Some(false);
+        self.is_other
+            || match self.one_is_enough && self.asks_for_login {
+                true => self.allows_everyone != Some(true),
+                false => by_address || self.asks_for_login,
+            }
+    }
+
     fn set(&mut self, words: &[&str]) {
         let [name, values @ ..] = words else { return };
         match *name {
             "dav_methods" => {
-                let writes = values.iter().any(|method| ["PUT", "DELETE", "COPY", "MOVE"].contains(method));
+                let writes = values.iter().any(|method| WRITING_METHODS.contains(method));
                 self.methods = writes.then(|| words.join(" "));
             }
             "allow" | "deny" => {
                 if !self.has_addresses {
-                    (self.has_addresses, self.refuses_addresses) = (true, false);
+                    (self.has_addresses, self.allows_everyone) = (true, None);
                 }
-                // nginx ignores a `deny` after `allow all`. It counts here, so that no restriction is missed.
-                self.refuses_addresses |= *name == "deny";
+                if matches!(values.first(), Some(&("all" | "0.0.0.0/0"))) {
+                    self.allows_everyone.get_or_insert(*name == "allow");
+                }
             }
+            "satisfy" => self.one_is_enough = values.first() == Some(&"any"),
             // `off` removes the login of an outer block.
             name if name.starts_with("auth_") && !is_detail(name) => {
                 self.asks_for_login = values.first() != Some(&"off");
@@ -138,7 +160,11 @@ impl Block {
 
 /// Returns whether a directive only gives details of a login. Another directive switches the login on.
 fn is_detail(name: &str) -> bool {
-    name.ends_with("_user_file") || name.ends_with("_set") || name.contains("_key") || name.contains("_jwt_")
+    name == "auth_delay"
+        || name.ends_with("_user_file")
+        || name.ends_with("_set")
+        || name.contains("_key")
+        || name.contains("_jwt_")
 }
 
 fn ports(values: &[&str]) -> Vec<u16> {
@@ -207,8 +233,14 @@ fn judge(statements: &[Statement<'_>], outer: &Block, settings: &mut Vec<AccessS
         block.ports.push(80);
     }
     let blocks = statements.iter().filter_map(|one| Some((&one.words[..], one.block.as_deref()?)));
-    // A condition or a limit of methods may refuse clients.
-    block.is_other |= blocks.clone().any(|(words, _)| matches!(words.first(), Some(&"if" | &"limit_except")));
+    // A condition may refuse clients.
+    block.is_other |= blocks.clone().any(|(words, _)| matches!(words.first(), Some(&"if")));
+    for (words, inner) in blocks.clone().filter(|(words, _)| words.first() == Some(&"limit_except")) {
+        // The methods that the block does not limit.
+        let is_free = |method: &&str| words.contains(method);
+        let refuses = !inner.is_empty();
+        block.is_other |= refuses && !block.writing_methods().any(|method| is_free(&method));
+    }
     block.has_root_location =
         blocks.clone().any(|(words, _)| matches!(words, ["location", "/"] | ["location", "^~", "/"]));
     let mut is_open = false;
@@ -218,8 +250,7 @@ fn judge(statements: &[Statement<'_>], outer: &Block, settings: &mut Vec<AccessS
         }
     }
     let serves = block.name == "location" || (block.name == "server" && !block.has_root_location);
-    let refuses = block.refuses_addresses || block.asks_for_login || block.is_other;
-    is_open |= serves && !refuses && block.methods.is_some();
+    is_open |= serves && !block.refuses() && block.methods.is_some();
     if block.name == "server" && is_open {
         let methods = methods_of(statements).or(block.methods).unwrap_or_default();
         settings.extend(block.ports.iter().map(|port| anyone(Some(*port), methods.clone())));
@@ -258,7 +289,19 @@ mod tests {
             ("location / { dav_methods PUT; auth_request /x; }", false),
             ("dav_methods PUT; allow 10.0.0.0/8; deny all;", false),
             ("deny all; location / { allow all; dav_methods PUT; }", true),
+            // Only some addresses are refused, or everyone is allowed first.
+            ("dav_methods PUT; deny 192.0.2.1;", true),
+            ("dav_methods PUT; allow all; deny all;", true),
+            ("dav_methods PUT; deny 192.0.2.1; allow 10.0.0.0/8; deny all;", false),
+            // An allowed address or a login is enough.
+            ("dav_methods PUT; satisfy any; allow all; auth_basic x;", true),
+            ("dav_methods PUT; satisfy any; allow 10.0.0.0/8; deny all; auth_basic x;", false),
+            ("dav_methods PUT; satisfy any; allow 10.0.0.0/8; auth_basic x;", false),
+            ("dav_methods PUT; satisfy all; allow all; auth_basic x;", false),
+            ("dav_methods PUT; auth_delay 1s;", true),
             ("location / { dav_methods PUT; limit_except GET { deny all; } }", false),
+            ("location / { dav_methods PUT; limit_except GET PUT { deny all; } }", true),
+            ("location / { dav_methods PUT; limit_except DELETE { deny all; } }", false),
             ("location / { dav_methods PUT; if ($x) { return 403; } }", false),
             ("location / { dav_methods PUT; proxy_pass http://x; }", false),
             ("dav_methods PUT; location / { auth_basic x; }", false),

@@ -1,5 +1,8 @@
 //! Finds the parts of Apache httpd in which everyone can write (`Dav`).
 
+mod rules;
+
+use self::rules::{Access, Rules, group};
 use super::super::include;
 use super::{MOST_SETTINGS, anyone, directory};
 use crate::model::AccessSetting;
@@ -46,17 +49,6 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// The access that a section gives.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Access {
-    /// The section has no directive about access.
-    #[default]
-    Inherited,
-    Everyone,
-    /// The section refuses clients, asks for a login, or is not understood.
-    Restricted,
-}
-
 /// A section for a directory or a location, or the server itself.
 #[derive(Default)]
 struct Section {
@@ -64,6 +56,7 @@ struct Section {
     host: usize,
     kind: Kind,
     path: String,
+    rules: Rules,
     access: Access,
     writes: Option<String>,
 }
@@ -103,7 +96,11 @@ pub(in super::super) fn apache(bytes: &[u8]) -> Vec<AccessSetting> {
             if name == "/virtualhost" {
                 host = 0;
             }
-            if has_scope(name.trim_start_matches('/')) {
+            let name = name.trim_start_matches('/');
+            if group(name, values).is_some() {
+                sections[current].rules.close();
+            }
+            if has_scope(name) {
                 open.pop();
             }
         } else if line.starts_with('<') {
@@ -111,11 +108,11 @@ pub(in super::super) fn apache(bytes: &[u8]) -> Vec<AccessSetting> {
                 host = hosts.len();
                 hosts.push(virtual_host(values));
             }
-            // These sections restrict only some methods or some clients. The section around them counts as
-            // restricted.
-            let is_condition = name == "if" && sections[current].kind != Kind::Server;
-            if is_condition || matches!(name.as_str(), "limit" | "limitexcept") {
-                sections[current].access = Access::Restricted;
+            let is_server = sections[current].kind == Kind::Server;
+            let rules = &mut sections[current].rules;
+            rules.is_unclear |= name == "if" && !is_server;
+            if let Some(group) = group(&name, values) {
+                rules.open(group);
             }
             if has_scope(&name) {
                 open.push(sections.len());
@@ -130,6 +127,9 @@ pub(in super::super) fn apache(bytes: &[u8]) -> Vec<AccessSetting> {
                 _ => set(&mut sections[current], &name, values),
             }
         }
+    }
+    for section in &mut sections {
+        section.access = section.rules.access();
     }
     let is_loaded = |setting: &str| {
         let module = if setting.eq_ignore_ascii_case("Dav svn") { "dav_svn_module" } else { "dav_fs_module" };
@@ -188,25 +188,13 @@ fn virtual_host(addresses: &[String]) -> Host {
 }
 
 fn set(section: &mut Section, name: &str, values: &[String]) {
-    let is = |wanted: &[&str]| {
-        values.len() == wanted.len()
-            && values.iter().zip(wanted).all(|(value, is)| value.eq_ignore_ascii_case(is))
-    };
+    let is = |wanted: &[&str]| rules::is(values, wanted);
     match name {
         "dav" => {
             let writes = is(&["on"]) || is(&["filesystem"]) || is(&["svn"]);
             section.writes = writes.then(|| format!("Dav {}", values.join(" ")));
         }
-        "require" if is(&["all", "granted"]) && section.access == Access::Restricted => {}
-        "require" if is(&["all", "granted"]) => section.access = Access::Everyone,
-        // With any other value, an `.htaccess` file in the directory can restrict the access.
-        "allowoverride" if is(&["none"]) => {}
-        "authtype" if is(&["none"]) => {}
-        "require" | "authtype" | "allowoverride" | "order" | "deny" | "satisfy" | "authzsvnaccessfile" => {
-            section.access = Access::Restricted;
-        }
-        "sslverifyclient" if is(&["require"]) => section.access = Access::Restricted,
-        _ => {}
+        _ => section.rules.set(name, values),
     }
 }
 
@@ -225,6 +213,14 @@ fn is_open(section: &Section, sections: &[Section], host: &Host) -> bool {
         && sections.iter().filter(applies).any(|one| is_location(one) && is_for_all(one) && refuses(one))
     {
         return false;
+    }
+    // The outer locations decide before the directories.
+    let outer = sections.iter().filter(applies).filter(|one| {
+        is_location(one) && one.access != Access::Inherited && is_below(&section.path, &one.path)
+    });
+    let mut outer = outer.filter(|_| is_location(section) && section.access == Access::Inherited).peekable();
+    if outer.peek().is_some() {
+        return !outer.any(refuses);
     }
     let directory = match section.kind {
         _ if section.access != Access::Inherited => return section.access == Access::Everyone,
@@ -285,6 +281,64 @@ mod tests {
                 false,
             ),
             ("<Location /dav>\n Dav On\n <RequireAny>\n Require user x\n </RequireAny>\n</Location>", false),
+            // Without `Require`, nobody is asked for a login.
+            ("<Location /dav>\n Dav On\n AuthType Basic\n</Location>", true),
+            (
+                "<Location />\n Require valid-user\n</Location>\n<Location /dav>\n Dav On\n AuthType Basic\n</Location>",
+                false,
+            ),
+            (
+                "<Location />\n Require all granted\n</Location>\nAlias /dav /srv/dav\n<Location /dav>\n Dav On\n</Location>",
+                true,
+            ),
+            // One `Require` is enough, unless a group says otherwise.
+            ("<Location /dav>\n Dav On\n Require valid-user\n Require all granted\n</Location>", true),
+            ("<Location /dav>\n Dav On\n Require all granted\n Require ip 10.0.0.1\n</Location>", true),
+            (
+                "<Location /dav>\n Dav On\n <RequireAny>\n Require ip 10.0.0.1\n Require all granted\n </RequireAny>\n</Location>",
+                true,
+            ),
+            (
+                "<Location /dav>\n Dav On\n <RequireAll>\n Require all granted\n Require ip 10.0.0.1\n </RequireAll>\n</Location>",
+                false,
+            ),
+            // Only some addresses are refused.
+            (
+                "<Location /dav>\n Dav On\n <RequireAll>\n Require all granted\n Require not ip 10.0.0.1\n </RequireAll>\n</Location>",
+                true,
+            ),
+            (
+                "<Location /dav>\n Dav On\n <RequireAll>\n Require all granted\n <RequireNone>\n Require ip 10.0.0.1\n </RequireNone>\n </RequireAll>\n</Location>",
+                true,
+            ),
+            // Methods that only read are limited.
+            (
+                "<Location /dav>\n Dav On\n Require all granted\n <Limit GET>\n Require valid-user\n </Limit>\n</Location>",
+                true,
+            ),
+            (
+                "<Location /dav>\n Dav On\n <LimitExcept GET PUT>\n Require valid-user\n </LimitExcept>\n</Location>",
+                true,
+            ),
+            ("<Location /dav>\n Dav On\n <Limit PUT>\n Require valid-user\n </Limit>\n</Location>", false),
+            // mod_access_compat
+            (
+                "<Location /dav>\n Dav On\n Require valid-user\n Order allow,deny\n Allow from all\n Satisfy any\n</Location>",
+                true,
+            ),
+            (
+                "<Location /dav>\n Dav On\n Require valid-user\n Order allow,deny\n Allow from 10.0.0.1\n Satisfy any\n</Location>",
+                false,
+            ),
+            (
+                "<Location /dav>\n Dav On\n Require all granted\n Order deny,allow\n Deny from all\n</Location>",
+                false,
+            ),
+            (
+                "<Location /dav>\n Dav On\n Order allow,deny\n Allow from all\n Deny from 192.0.2.1\n</Location>",
+                true,
+            ),
+            ("<Directory /srv/dav>\n Dav On\n Order allow,deny\n Allow from all\n</Directory>", false),
             (
                 "<Directory /var/www/html>\n Dav On\n AllowOverride All\n Require all granted\n</Directory>",
                 false,
