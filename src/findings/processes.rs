@@ -30,7 +30,7 @@ pub struct Processes {
     pub unread: usize,
 }
 
-/// One of two sockets that claim the same traffic.
+/// The other socket, if two sockets claim the same traffic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OtherSocket {
     pub address: IpAddr,

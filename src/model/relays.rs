@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::interpreter_syntax::{Property, properties_of};
 use super::{Endpoint, Protocol, named, unmapped};
 
-/// The destinations of the connections that a relay accepts on one of its addresses, according to its configuration.
+/// The destinations to which a relay passes the connections on one of its addresses, according to its configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RelayRoute {
     /// The address and the port of the relay. The unspecified address stands for every address.

@@ -52,7 +52,7 @@ impl State {
         matches!(self, State::Listen | State::Unconnected | State::Published)
     }
 
-    /// Returns whether rules judge a socket in this state: every socket except a connection.
+    /// Returns whether rules judge a socket in this state. Rules judge every socket except a connection.
     #[must_use]
     pub const fn is_judged(self) -> bool {
         self.holds_port() || matches!(self, State::Raw)
@@ -105,7 +105,7 @@ pub struct Netns {
 pub struct Forwarding {
     /// The address and port of the destination. The wildcard address means the address at which the traffic arrived.
     pub to: Peer,
-    /// The rule that forwards the traffic, as the tool prints it.
+    /// The rule that forwards the traffic, as its own tool (such as iptables or ipvsadm) prints it.
     pub rule: String,
     /// The container with this address, if a file of its manager names the address.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -221,7 +221,7 @@ pub struct PortVerdict {
     pub is_shared: bool,
     /// The packaged sources ([`EvidenceSource::PACKAGED`]) that list another service for the port, in ascending order.
     pub named_otherwise_by: Vec<EvidenceSource>,
-    /// The sources in `named_otherwise_by` that agree on one name. Empty, or at least two sources.
+    /// The sources in `named_otherwise_by` that agree on one name: none, or at least two.
     pub agreeing: Vec<EvidenceSource>,
     /// The text of IANA's row for a port without a service name, if the text is more than "Reserved" or "Unassigned".
     pub remark: Option<&'static str>,

@@ -146,8 +146,8 @@ pub(crate) fn services<'r>(audit: &Audit<'r>) -> Reachable<'r> {
     let is_any_limited = services.iter().any(|service| service.limited_to.is_some());
     for (service, is_open) in services.iter_mut().zip(is_open) {
         service.places = merged_places(&service.places);
-        // If the texts of other services name a limit, a service without a text would look as if its firewall was not
-        // checked.
+        // Other services have a text about the firewall. Without a text, this service would look as if its firewall was
+        // not checked.
         if is_any_limited && is_open {
             service.limited_to = Some("the firewall lets in everyone".to_owned());
         }

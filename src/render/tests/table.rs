@@ -473,7 +473,7 @@ fn the_wide_table_begins_with_the_list() {
     assert!(wide.contains(" FLAGS") && wide.contains("  STARTED ") && wide.contains(" CMDLINE"), "{wide}");
 }
 
-/// A long flag is cut before the number of further flags, and only if the table is too wide.
+/// If a table is too wide, a long flag is cut, so that the number of further flags stays visible.
 #[test]
 fn a_long_first_flag() {
     let mut snapshot = scene();
