@@ -23,7 +23,7 @@ pub struct AuditFinding<'r> {
     pub rule: Option<String>,
 }
 
-/// A finding of at least warning that a policy rule lowered or switched off.
+/// A finding that a policy rule lowered or switched off. Without the rule, its severity would be at least warning.
 #[derive(Clone, Debug)]
 pub struct Accepted<'r> {
     /// The listener of the finding.

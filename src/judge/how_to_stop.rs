@@ -113,7 +113,7 @@ impl<'r> HowToStop<'r> {
             };
         }
         if let (Some(service), "windows") = (listener.unit(), os) {
-            // A process with several services cannot stop only one of them.
+            // Windows cannot stop one service of a process that runs several services.
             return (!service.contains(',')).then_some(HowToStop::WindowsService(service));
         }
         // Stopping `docker.service` would end all containers.

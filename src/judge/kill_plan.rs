@@ -19,7 +19,7 @@ pub struct KillStep<'r> {
 }
 
 impl KillStep<'_> {
-    /// Returns the owners of the named listeners, including owners that end together with the owner that started them.
+    /// Returns all owners of the named listeners. Some of them may end only because another owner ends.
     #[must_use]
     pub fn owners(&self) -> BTreeSet<Pid> {
         let sockets = self.named.iter().flat_map(|listener| &listener.sockets);

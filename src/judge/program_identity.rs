@@ -86,8 +86,8 @@ impl<'o> IdentifiedProcess<'o> {
         ReplaceableBy::of_file(self.process) == ReplaceableBy::Root
     }
 
-    /// Returns whether a replaceable program has the name of a server with a guarded port of its own. A web server has
-    /// no port of its own, because it may be a proxy for a guarded service.
+    /// Returns whether a replaceable program has the name of a server that has a guarded port of its own. A web server
+    /// has no port of its own, because it may be a proxy for a guarded service.
     pub(super) fn is_named_like_a_server(&self) -> bool {
         self.has_a_name_that_proves_nothing()
             && self.program_name().is_some_and(programs::owns_a_guarded_port)

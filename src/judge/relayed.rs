@@ -81,7 +81,8 @@ const MOST_SERVICES: usize = 64;
 /// Follows the relays from `first` to the services that the connections reach on this machine.
 fn follow(first: &Entry, local: &LocalListeners<'_>, identities: &mut Identities) -> Vec<RelayedService> {
     let mut services: Vec<RelayedService> = Vec::new();
-    // Each listener on the way, and the service as it was found up to there.
+    // The listeners that are still to be followed, each with the service that was found there and the number of relays
+    // before it.
     let mut open = vec![(first, None::<RelayedService>, 0)];
     while let Some((at, found, depth)) = open.pop() {
         let destinations: Vec<_> = if depth < MOST_RELAYS {
@@ -94,8 +95,9 @@ fn follow(first: &Entry, local: &LocalListeners<'_>, identities: &mut Identities
                 let is_replaceable = process.is_replaceable();
                 found.into_iter().map(move |mut destination| {
                     let counts = |one: &RelayRestriction| {
-                        // A user's program may not do what its arguments say. The next relays see only addresses of
-                        // this machine.
+                        // If a user can replace the program, its arguments prove no restriction. Behind another relay,
+                        // a restriction to addresses does not count, because this relay sees only addresses of this
+                        // machine.
                         !is_replaceable && (depth == 0 || one.by > RestrictedBy::Addresses)
                     };
                     destination.restriction = destination.restriction.filter(counts);
@@ -121,7 +123,7 @@ fn follow(first: &Entry, local: &LocalListeners<'_>, identities: &mut Identities
             let relay = found.as_ref().map_or(pid, |first| first.relay);
             let before = found.as_ref().and_then(|found| found.restriction.clone());
             let here = restriction.map(|restriction| (pid, restriction));
-            // `max_by_key` returns the last of two equal elements, which is that of the first relay.
+            // If both are equal, `max_by_key` returns the last one, which is the restriction of an earlier relay.
             let restriction = here.into_iter().chain(before).max_by_key(|(_, restriction)| restriction.by);
             let service_entry = service.clone();
             if open.len() + services.len() < MOST_SERVICES {

@@ -92,7 +92,7 @@ pub(super) fn dual_use(subject: &JudgedListener<'_>) -> Option<Evidence> {
 /// does not count, because the system's server starts such a process for each session.
 fn ssh_server_of_a_user(process: &IdentifiedProcess<'_>) -> Option<DualUseTool> {
     let Process { uid, parents, name, .. } = process.process;
-    // A user can also start servers, so only an ancestor that runs as another user counts.
+    // An SSH server that the same user started does not count, so the ancestor must run as another user.
     let is_server =
         |parent: &Parent| Some(&parent.name) == name.as_ref() && (parent.uid.is_none() || parent.uid != *uid);
     if uid.is_none_or(|uid| uid == 0) || parents.iter().any(is_server) {

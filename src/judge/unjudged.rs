@@ -9,7 +9,7 @@ use crate::model::interpreter::shows_only_a_title;
 use crate::model::{Gap, LONGEST_COMMAND_LINE, Pid, Process, RunTarget, Stage};
 use crate::registry::identity::identify;
 
-/// The two texts of a gap: the words after "process" or "processes", and the reason.
+/// The two texts of a gap. The first follows the word "process" or "processes". The second is the reason.
 type Missing = (&'static str, &'static str);
 
 const PROCESS: Missing =

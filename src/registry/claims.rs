@@ -24,7 +24,7 @@ impl Registry {
         let mut claim = |ports: PortRange, kind: Unsuitable, by: &'static str| {
             for port in ports.low.max(asked.low)..=ports.high.min(asked.high) {
                 let place: &mut Option<Claim> = &mut claims[usize::from(port - asked.low)];
-                // A port gets one claim: the first of the most important kind.
+                // Keeps one claim for each port: the first claim of the most important kind.
                 if place.is_none_or(|known| kind < known.kind) {
                     *place = Some(Claim { kind, by });
                 }
@@ -102,7 +102,7 @@ mod tests {
                 assert!(verdict.assignments.is_empty() && verdict.known_use.is_empty(), "{port}");
                 assert!(verdict.named_otherwise_by.is_empty() && verdict.remark.is_none(), "{port}");
                 assert!(verdict.basis != crate::model::StatusBasis::Reserved, "{port}");
-                // Computing the context takes longer, so it is checked for some ports only.
+                // The context is slow to compute, so the test checks it for some ports only.
                 if port % 509 == 0 {
                     let context = registry.context(port, protocol, &verdict);
                     assert!(context.services.is_empty() && context.programs.is_empty(), "{port}");

@@ -116,8 +116,8 @@ impl<'p> CommandLine<'p> {
         self.has(Meaning::Any, expression, port)
     }
 
-    /// Returns whether an expression matches an option that protects the service. `port` replaces `{port}`, and parts
-    /// joined by ` && ` must all protect.
+    /// Returns whether the command line has an option that protects the service. `expression` matches this option, with
+    /// `port` in place of `{port}`. If ` && ` joins several expressions, each of them must match a protecting option.
     ///
     /// An option does not count if its value switches the protection off: `--tls-auth=none`.
     pub(super) fn protects_on(&self, expression: &'static str, port: u16) -> bool {
@@ -205,8 +205,8 @@ struct UsedExpression {
 /// The maximum length of a stored text, in bytes. The limit saves memory.
 const LONGEST_LAST: usize = 4096;
 
-/// Returns whether an expression matches a text. Each expression is compiled only once. Its last text and result are
-/// stored, because a listing can show thousands of listeners of the same process in sequence.
+/// Returns whether an expression matches a text. Each expression is compiled only once. The last text and its result
+/// are stored, because a listing can show thousands of listeners of one process in sequence.
 fn is_match(meaning: Meaning, expression: &'static str, text: &str) -> bool {
     static USED: LazyLock<Mutex<HashMap<(Meaning, &'static str), UsedExpression>>> =
         LazyLock::new(Mutex::default);

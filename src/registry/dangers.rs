@@ -113,8 +113,8 @@ impl DangerRow {
 
     /// Returns the danger of a listener whose program the row names; `None` if the row does not apply.
     ///
-    /// If the kernel chose the port, and neither the row nor the command line names it, the service is only presumed.
-    /// The severity is then one level lower.
+    /// If the kernel chose the port, and neither the row nor the command line names this port, the service is only
+    /// presumed. The severity is then one level lower.
     fn judge(
         &self,
         command: &CommandLine<'_>,
@@ -201,8 +201,8 @@ pub(super) fn titles(port: u16, protocol: Protocol) -> Vec<&'static str> {
 
 /// Returns the most severe danger of a program on `port`; `None` if no row applies.
 ///
-/// If the kernel chose the port, rows for the program `*` do not apply. A presumed danger then counts only if no danger
-/// is certain.
+/// If the kernel chose the port, rows for the program `*` do not apply. A certain danger then counts before a presumed
+/// danger, even if the presumed danger is more severe.
 pub(crate) fn danger(
     command: &CommandLine<'_>,
     port: u16,

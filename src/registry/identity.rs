@@ -11,8 +11,8 @@ use crate::model::{OriginKind, PortRange, Process, Protocol, RestsOn};
 /// The kernel cuts process names to this many bytes (`TASK_COMM_LEN` of linux/sched.h, without its terminator).
 const COMM: usize = 15;
 
-/// The directories of installed scripts. Only here is a script identified by its file name, because elsewhere any user
-/// can give a file any name.
+/// The directories of installed scripts. A script is identified by its file name only in these directories, because
+/// elsewhere any user can give a file any name.
 const INSTALLED: [&str; 9] =
     ["/usr/", "/bin/", "/sbin/", "/lib/", "/opt/", "/snap/", "/app/", "/nix/store/", "/gnu/store/"];
 
@@ -24,8 +24,8 @@ pub struct RecognisedProgram {
     /// The programs that the process may run. The list is empty if the program is unknown. It has several items if
     /// several programs have the same name.
     pub programs: Vec<ListedProgram>,
-    /// Further programs that the command line names. Their texts are shorter than the text of `programs`. An option
-    /// that opens a port, such as the port of a debugger, is also a program here.
+    /// Further programs that the command line names, each by a shorter text than the programs in `programs`. An option
+    /// that opens a port, such as a debugger option, is also in this list.
     also: Vec<ListedProgram>,
     /// The interpreters that the file can be, as named in `programs.tsv`. If the file is not an interpreter, the list
     /// is empty.
@@ -225,8 +225,8 @@ fn by_file(file: &str, own: Option<&str>) -> Vec<ListedProgram> {
     if named.is_empty() { found } else { named }
 }
 
-/// Returns whether the table has a row with the process name `name` and the program file `file`. A row with the process
-/// name alone is then about another program.
+/// Returns whether the table has a row with the process name `name` and the file name `file`. If so, this row describes
+/// the program. A row with the same process name but without a file name describes another program.
 fn is_cut_of_another(name: &str, file: &str) -> bool {
     programs::programs_named(name).any(|row| matches!(row.matches, Match::Exe(whole) if whole == file))
 }

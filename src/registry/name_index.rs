@@ -5,8 +5,8 @@ use super::table::line_at;
 
 #[derive(Clone, Copy)]
 pub(super) enum Column {
-    /// A column with programs, joined by commas, in the notation that the head of `dangers.tsv` describes. The number
-    /// of the column counts from zero.
+    /// A column that lists programs, separated by commas. The head of `dangers.tsv` describes the notation. The number
+    /// is the number of the column, counted from zero.
     Programs(usize),
     /// The first two columns of `programs.tsv`: the name of a process, and the name of its file after `exe=`. Rows with
     /// `arg=` are left out.
@@ -39,7 +39,7 @@ impl NamePlace {
         line_at(text, self.line)
     }
 
-    /// Returns the text before the name, and the text from the name on.
+    /// Splits `text` into the part before the name and the part that begins with the name.
     pub(super) fn split(self, text: &'static str) -> (&'static str, &'static str) {
         let at = usize::try_from(self.name).unwrap_or(usize::MAX);
         text.split_at_checked(at).unwrap_or_default()

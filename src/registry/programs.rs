@@ -79,7 +79,7 @@ impl ListedProgram {
 
     /// Returns the name of the service on a port. This is the first of these names that exists:
     ///
-    /// - the first name in `registered` of a service that the program serves
+    /// - the first name in `registered` that is a service of the program
     /// - the main service of the program, if the port is unusual for the program
     /// - the name of the program
     pub fn service(&self, port: u16, protocol: Protocol, registered: &[&'static str]) -> &'static str {

@@ -8,15 +8,17 @@ use regex_lite::Regex;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Meaning {
     Any,
-    /// The match is an option. It counts only if its value does not switch the protection off.
+    /// The expression matches an option that protects the service. A match does not count if the value of the option
+    /// switches the protection off.
     Protection,
 }
 
 impl Meaning {
     /// Returns whether an expression matches a command line.
     ///
-    /// For a protection, every match must protect, because an option can be given once for each listener. If an option
-    /// is repeated, its last value must protect, because most programs use the last value.
+    /// With [`Meaning::Protection`], every matched option must have a value that protects, because a program can have
+    /// one option for each listener. If an option is repeated, its last occurrence must match too, because most
+    /// programs use the last value.
     pub(super) fn is_match(self, regex: &Regex, line: &str) -> bool {
         if self == Meaning::Any {
             return regex.is_match(line);
@@ -47,7 +49,7 @@ fn option(matched: &str) -> Option<&str> {
     name.strip_prefix('-').map(|name| name.strip_prefix('-').unwrap_or(name))
 }
 
-/// Returns the position of the last option of this name, with one dash or two.
+/// Returns the position of the last option with this name, after one dash or two.
 fn last_place(line: &str, name: &str) -> Option<usize> {
     let mut words = line.split_whitespace().filter(|word| option(word) == Some(name));
     words.next_back().map(|word| word.as_ptr().addr() - line.as_ptr().addr())

@@ -37,8 +37,9 @@ pub(super) struct RegistryRow {
     pub(super) registered: Option<&'static str>,
     pub(super) modified: Option<&'static str>,
     pub(super) reference: Option<&'static str>,
-    /// The earliest and the latest possible time of the registration. Only rows of the package `port-numbers` have it.
-    /// IANA's older CSV lacks these rows, so their assignee, dates and reference are unknown.
+    /// The earliest and the latest possible time of the registration, known only for rows from the package
+    /// `port-numbers`. IANA's older CSV does not contain these rows, so their assignee, dates and reference are
+    /// unknown.
     pub(super) since: Option<&'static str>,
     pub(super) notes: Option<&'static str>,
 }

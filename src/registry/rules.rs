@@ -76,7 +76,7 @@ fn untouched(touched: Option<&str>, date: &str) -> bool {
 }
 
 /// Returns whether another service now uses the port of an orphaned or legacy registration. A service does not count if
-/// its own registration of the port is in use.
+/// a registration of this port under its own name is in use.
 pub(super) fn used_by_others(assignments: &[Assignment]) -> bool {
     let dead = assignments.iter().filter_map(|a| a.curated.filter(is_dead)?.now_used_by);
     let living = || assignments.iter().filter(|a| is_in_use(a.basis));

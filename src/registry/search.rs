@@ -23,8 +23,8 @@ impl<'t> Search<'t> {
 
     /// Returns the field that matches best, and its rank. `None` if a word of the search is in no field.
     ///
-    /// Earlier fields rank first. There is one exception: a field with only some of the words ranks behind the next
-    /// three fields, if they contain all words.
+    /// Earlier fields rank first. There is one exception. If a field contains only some of the words, and one of the
+    /// next three fields contains all of them, the field with all words ranks first.
     fn best(
         &self,
         fields: &[(SearchField, Option<&'static str>)],

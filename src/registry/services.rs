@@ -34,8 +34,8 @@ impl ServiceRow {
         columns.next().is_none().then_some(ServiceRow { ports, service })
     }
 
-    /// Returns the service as it is on one of its ports. If the text explains the ports one by one, login, encryption
-    /// and reach are those of the main port, and are not known for the others.
+    /// Returns the service as it runs on one of its ports. If the text explains other ports separately, login,
+    /// encryption and reach are known only for the main port.
     fn on_port(self, port: u16) -> CommonService {
         let what = what_on(port, self.ports, self.service.what);
         let mut ranges = pairs(self.ports).map(|(range, _)| range);
@@ -72,7 +72,7 @@ pub(super) fn common(port: u16, protocol: Protocol) -> Vec<CommonService> {
         Some((row.service.how_common + u8::from(!is_main), !is_main && is_wide(found.ports), row))
     });
     let mut rows: Vec<(u8, bool, ServiceRow)> = rows.collect();
-    // A service that can use any port of a wide range does not explain a port that other services have chosen.
+    // If another service uses this port in particular, services that may use any port of a wide range are left out.
     if rows.iter().any(|(_, is_wide, row)| !is_wide && !row.service.is_malware()) {
         rows.retain(|(_, is_wide, _)| !is_wide);
     }

@@ -62,8 +62,8 @@ const PACKETS: &str = include_str!("data/packet-programs.tsv");
 static PACKET_NAMES: NameIndex<{ count(PACKETS, COLUMN) }> = NameIndex::new(PACKETS, COLUMN);
 const COLUMN: Column = Column::Programs(0);
 
-/// Returns the fields of each row that names the program, and then of each row for any program. The flag is true if the
-/// row applies only on its own ports.
+/// Returns the fields of the rows that name the program, followed by the fields of the rows for any program. The flag
+/// is true for a row that applies only on its own ports.
 fn rows_of<const FIELDS: usize, const N: usize>(
     programs: &Programs<N>,
     command: &CommandLine<'_>,
@@ -99,7 +99,7 @@ pub(crate) fn ad_hoc(command: &CommandLine<'_>) -> Option<AdHocTool> {
     else {
         return command.runs_typed_code.then_some(TYPED_CODE);
     };
-    // If the command line is cut, its missing part may be dangerous. So the severity has a minimum.
+    // A command line that is cut may hide dangerous arguments, so its severity has a minimum.
     let (least_beyond, least_on_loopback) =
         if command.is_cut { (Severity::Warning, Severity::Notice) } else { (Severity::Info, Severity::Info) };
     Some(AdHocTool {

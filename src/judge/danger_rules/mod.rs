@@ -61,7 +61,7 @@ pub(super) fn exposed(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let changed_configuration = process.and_then(|process| changed_configuration(&danger, process));
     let basis = if configuration.is_some() { DangerBasis::Configuration } else { basis };
     let is_loopback = unmapped(entry.socket.local.address).is_loopback();
-    // With an exposure other than `LinkLocal`, a rule sends packets of other machines to the loopback interface.
+    // If the exposure is not `LinkLocal`, a rule sends packets of other machines to the loopback interface.
     let is_loopback_address = is_loopback && entry.exposure == Exposure::LinkLocal;
     let exposed = Exposed {
         service,
@@ -141,7 +141,8 @@ fn own_danger<'s>(subject: &JudgedListener<'s>) -> Option<FoundDanger<'s>> {
     Some(FoundDanger { process, danger, configuration, relay: None })
 }
 
-/// The servers that are safe by default, but not with some configuration files, and the rows about these files.
+/// Servers that are safe by default, but that a configuration file can open. The second name is that of the row about
+/// this file.
 const OPENED: [(&str, &str); 7] = [
     ("sshd", SSH_EMPTY_PASSWORDS),
     ("nginx", WEB_WRITABLE),
@@ -152,7 +153,7 @@ const OPENED: [(&str, &str); 7] = [
     ("lighttpd", WEB_WRITABLE),
 ];
 
-/// Returns the danger of a server that is safe by default, but whose configuration file opens it on `port`.
+/// Returns the danger of a server that its configuration file opens on `port`. By default, the server is safe.
 fn opened_by_configuration<'s>(
     processes: &'s [IdentifiedProcess<'s>],
     port: u16,
@@ -326,7 +327,8 @@ fn as_configured(
     configured.map_or((danger, None), |configured| (configured, Some(decided)))
 }
 
-/// Returns the configuration file if its settings could decide, but the file was changed after the process started.
+/// Returns the configuration file if the file was changed after the process started, and if the file can decide the
+/// danger.
 fn changed_configuration(danger: &Danger, process: &IdentifiedProcess<'_>) -> Option<String> {
     let could_decide = danger.basis == DangerBasis::Default
         && (CONFIGURED.contains(&danger.service) || DOCKER.contains(&danger.service));
@@ -370,9 +372,10 @@ fn is_unknown(process: &IdentifiedProcess<'_>) -> bool {
     process.identity.as_deref().is_some_and(RecognisedProgram::is_unknown) && process.ad_hoc_tool().is_none()
 }
 
-/// Returns the danger of the program that systemd starts for a socket. If the name of the socket unit names no program,
-/// returns `by_line`, the danger of the process itself. If the program and the process are both dangerous, `by_line`
-/// counts, unless its only evidence is the port.
+/// Returns the danger of the program that systemd starts for a socket. The name of the socket unit names the program.
+///
+/// Returns `by_line`, the danger of the process itself, in two cases: the unit names no program, or both the program
+/// and the process are dangerous and the port is not the only evidence about the process.
 fn danger_by_unit(process: &IdentifiedProcess<'_>, entry: &Entry, by_line: Option<Danger>) -> Option<Danger> {
     let Some(program) = by_socket_unit(process, entry).filter(|program| !program.is_arg()) else {
         return by_line;

@@ -24,9 +24,9 @@ fn with_state(entry: &Entry, state: ExeState) -> Vec<RunningProgram> {
         .collect()
 }
 
-/// Returns the evidence of `deleted-executable`. An upgrade usually replaces a file, so replaced files have a separate
-/// list. If the path contains the version, such as `/usr/lib/jvm/java-17.0.9/bin/java`, an upgrade deletes the file of
-/// the former version.
+/// Returns the evidence of `deleted-executable`. Replaced files are listed apart from deleted files, because an upgrade
+/// usually replaces a file. An upgrade deletes a file only if its path contains the version, such as
+/// `/usr/lib/jvm/java-17.0.9/bin/java`.
 pub(super) fn deleted_executable(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let replaced = with_state(subject.listener, ExeState::Replaced);
     let gone = with_state(subject.listener, ExeState::Deleted);

@@ -92,8 +92,8 @@ pub(super) fn is_of_the_system(listener: &Entry, process: &Process) -> bool {
         || is_roots(&process.container)
 }
 
-/// Returns whether `ad-hoc` or `shell-listener` already flags the process. If a user can replace the program, the flag
-/// must be at least a warning.
+/// Returns whether `ad-hoc` or `shell-listener` already flags the process. If a user can replace the program, a flag
+/// below warning does not count.
 fn is_named_as_a_tool(process: &IdentifiedProcess<'_>) -> bool {
     process.ad_hoc_tool().is_some_and(|tool| {
         !process.is_interpreted() && (!process.is_replaceable() || tool.beyond_loopback >= Severity::Warning)

@@ -3,7 +3,7 @@
 use crate::model::Family;
 use crate::model::address_set::AddressSet;
 
-/// Selects the elements of a set that count.
+/// Which elements of a set count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Counted {
     All,

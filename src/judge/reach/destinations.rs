@@ -13,7 +13,7 @@ use crate::model::{Family, Firewall, Network, Socket, State, unmapped};
 
 /// The maximum number of classes that are evaluated.
 const MOST: usize = 4096;
-/// The maximum number of comparisons: of interfaces with addresses, or of interfaces with the names in the rules.
+/// The maximum number of comparisons. Interfaces are compared with addresses, and with the names in the rules.
 const MOST_COMPARISONS: usize = 8_000_000;
 
 /// The packets that arrive on one group of interfaces for one range of addresses.
@@ -25,7 +25,7 @@ pub(super) struct Class {
     /// The addresses of this machine that belong to the class.
     pub(super) alike: Vec<IpAddr>,
     pub(super) delivery: Delivery,
-    /// Whether ordinary clients send these packets. On a bridge for containers, they do so only if no other interface
+    /// Whether ordinary clients send these packets. Packets on a bridge for containers count only if no other interface
     /// is up.
     pub(super) is_ordinary: bool,
     /// Whether it is uncertain that this machine accepts packets for the address.
@@ -256,8 +256,8 @@ impl Classes {
     }
 }
 
-/// Returns the addresses of ordinary clients. Addresses of this machine and reserved addresses are left out. A port is
-/// still open if a rule drops only packets from these addresses.
+/// Returns the addresses of ordinary clients: all addresses except reserved addresses and addresses of this machine. A
+/// rule that drops packets only from the excepted addresses leaves a port open.
 pub(super) fn ordinary_clients(family: Family, firewall: &Firewall) -> AddressSet {
     let own = firewall.interfaces.iter().flat_map(|interface| &interface.addresses);
     let own = own.filter(|(address, _)| Family::of(*address) == family);

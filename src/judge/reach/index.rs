@@ -20,8 +20,8 @@ pub(super) struct IndexedTable<'f> {
     pub(super) table: &'f FilterTable,
     chains: HashMap<&'f str, (&'f FilterChain, ChainIndex)>,
     sets: HashMap<&'f str, &'f FilterSet>,
-    /// The clients that meet a condition, for each condition on only the client address. The clients are computed once,
-    /// because a condition can have 10,000 elements.
+    /// For each condition that tests only the client address, the clients that meet the condition. They are computed
+    /// once, because a condition can have 10,000 elements.
     clients: RefCell<HashMap<(*const FilterCondition, Family, Counted), Clients>>,
     temporary: HashSet<&'f str>,
 }

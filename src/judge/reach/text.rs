@@ -94,8 +94,8 @@ pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: 
     }
     let all = all_clients(&found);
     if kind == ReachKind::Limited {
-        // Bridges for containers have no ordinary clients. They are named too, because otherwise a reader might believe
-        // that they are closed.
+        // Bridges for containers have no ordinary clients. The answer names these bridges too, because a reader might
+        // otherwise believe that they are closed.
         let is_inside = |(result, _): &&(&ClassResult<'_>, Fate)| {
             !result.class.is_ordinary
                 && result.class.delivery == Delivery::Unicast

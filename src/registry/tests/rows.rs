@@ -160,7 +160,8 @@ fn elements_that_never_match(column: &'static str, examples: &[Example]) -> Vec<
                 examples.iter().any(by_file)
             }
         };
-        // An expression that begins like this describes the whole command line, which may be only a name.
+        // An expression that begins with `^\S*` describes the whole command line. It may match a command line without
+        // arguments.
         let is_whole = condition.starts_with(r"/^\S*");
         let is_selective = condition.is_empty() || is_whole || !names(element, &bare.command());
         // The program must not be found if its name is only in the arguments or the directory of another program.

@@ -133,7 +133,7 @@ fn a_known_use_of_a_dead_port_is_in_its_row() {
     for known in known_uses().filter(|known| known.relation != Relation::Abused) {
         let is_own = !matches!(known.relation, Relation::Other | Relation::Rare);
         for (service, standing, used) in dead.get(&(known.port, known.protocol)).into_iter().flatten() {
-            // A port can have several registrations. The use must then belong to a registration that is not orphaned.
+            // The known use may be the registered service itself, if the registration is only legacy.
             let own = is_own && *standing != CuratedState::Orphaned && known.is_use_of(service);
             assert!(*used || own, "{}/{} {service}: {:?}", known.port, known.protocol, known.text);
         }
@@ -295,8 +295,8 @@ fn dangers_have_their_shape() {
         assert!(arguments.iter().all(|text| is_expression(text)), "{service}: {arguments:?}");
         let can_be_certain = arguments.iter().any(|text| !text.starts_with(['!', '~']));
         assert!(gets.len() == 1 || gets.len() == 2 && can_be_certain, "{service}");
-        // If arguments can switch the login off, the sentence about a login can be wrong, so a second sentence is
-        // required. The exception is vault, whose token is well known, but still a login.
+        // If arguments can switch the login off, the sentence about a login can be wrong, so the row needs a second
+        // sentence. Vault is an exception, because its well-known token is still a login.
         let needs_both = can_be_certain && row["authentication"] == "password" && service != "vault-dev";
         assert!(!needs_both || gets.len() == 2, "{service}");
         let by_port = arguments.iter().any(|text| text.contains("{port}") && !text.starts_with('!'));

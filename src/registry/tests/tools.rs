@@ -127,7 +127,7 @@ fn tools_are_known_by_their_command_line() {
             "socat TCP-LISTEN:1337,fork EXEC:/bin/bash,pty",
             Some(AdHocUse::Shell),
         ),
-        // A relay that starts a system program is not a shell, unless this program runs commands of its clients.
+        // A relay that starts a system program is not a shell, unless that program runs commands that clients send.
         ("socat to cat", "socat", "socat TCP-LISTEN:1,fork EXEC:/bin/cat", Some(AdHocUse::Relay)),
         ("socat to date", "socat", "socat TCP-LISTEN:1,fork EXEC:date,pty", Some(AdHocUse::Relay)),
         ("socat to a shell with a version", "socat", "socat TCP-L:1 EXEC:bash5.2", Some(AdHocUse::Shell)),
@@ -194,8 +194,8 @@ fn check_programs(column: &str, line: &str) {
     }
 }
 
-/// If the kernel chose the port, it often does not belong to the usual service of the program. It can be JMX, the
-/// distribution of Erlang, or a port to which another program connects back.
+/// On a port that the kernel chose, a program often does not offer its usual service. The port may belong to JMX or to
+/// the distribution of Erlang, or another program may connect back to it.
 #[test]
 fn on_a_port_that_the_kernel_chose_the_service_is_presumed() {
     use DangerBasis::{ChosenPort, Default};
