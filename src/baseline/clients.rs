@@ -39,8 +39,8 @@ fn is_cut(reach: &Reach) -> bool {
     reach.more > 0 || reach.from.iter().any(|text| text.contains(AND_OTHERS))
 }
 
-/// Compares two lists that begin with the same clients, and of which at least one is cut. The count and the hash of all
-/// clients decide.
+/// Compares two lists that begin with the same clients. At least one of the lists is cut, so the count and the hash of
+/// all clients decide.
 fn all_clients(was: &Reach, is: &Reach) -> ClientChange {
     match (was.all, is.all) {
         (Some(was), Some(is)) if was.hash == is.hash => ClientChange::Same,

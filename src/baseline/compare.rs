@@ -25,7 +25,8 @@ pub struct ReportedChange<'a> {
     pub change: Change<'a>,
     /// Whether the socket is transient, because it may belong to a client.
     pub passing: bool,
-    /// Whether the listener certainly did not exist in the other snapshot, because that scan saw every socket.
+    /// Whether the listener certainly did not exist in the other snapshot. This is certain if the scan for that
+    /// snapshot saw every socket.
     pub sure: bool,
 }
 

@@ -215,8 +215,8 @@ pub struct Change<'a> {
     pub listener: &'a Entry,
     /// The listener in the earlier snapshot; `None` if the listener appeared or vanished.
     pub before: Option<&'a Entry>,
-    /// Whether the listener now and before are only probably one service. In this case a process was not visible, but
-    /// unit and user are the same.
+    /// Whether the two listeners are only probably the same service. If so, a process was not visible, but the unit and
+    /// the user are the same.
     pub is_probable: bool,
 }
 

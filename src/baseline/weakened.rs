@@ -31,7 +31,8 @@ pub(super) fn worse<'a>(was: &Entry, is: &'a Entry) -> Vec<&'a Finding> {
     is.findings().iter().filter(|finding| is_of_service(finding)).filter(is_worse).collect()
 }
 
-/// Returns the findings that are new or more severe, as they were before and as they are now.
+/// Returns the findings that are new or more severe, as texts: first with the earlier severity, then with the current
+/// severity. A new finding has no text in the first list.
 pub(super) fn texts(was: &Entry, is: &Entry) -> [Vec<String>; 2] {
     let worse = worse(was, is);
     let before = worse.iter().filter_map(|finding| {

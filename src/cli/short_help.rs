@@ -3,7 +3,7 @@
 
 use clap::Command;
 
-/// Returns the text about the filters; `$more` names the filters that not every command has.
+/// Returns the text about the filters. `$more` is the text about the filters that only some commands have.
 macro_rules! filters {
     ($more:literal) => {
         concat!(

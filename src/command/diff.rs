@@ -31,7 +31,8 @@ pub(super) fn run(args: &DiffArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn W
     };
     let name = path.display().to_string();
     same_host(&name, &before, &after, args.other_host)?;
-    // For two files, the wrong order is only reported, because the user may want to see a change backwards.
+    // If both snapshots are files, a wrong order only causes a message, because the user may want to see the changes in
+    // reverse.
     match exchanged(&name, &before, &after) {
         Some(why) if args.after.is_none() => return Err(Error::msg(why)),
         Some(why) => print_message(&why),

@@ -168,7 +168,7 @@ fn beyond(snapshot: &Snapshot, scope: &Scope) -> Vec<Gap> {
         processes,
         details,
         packages,
-        // `part` is what was asked for. `host.scope` shows what was visible.
+        // `part` is the part of the machine that was requested. `host.scope` is the part that was visible.
         part: _,
         // A scan without BPF reads the same data in another way, or already has a gap.
         bpf: _,

@@ -52,7 +52,7 @@ pub(super) fn run(
         scope.states = State::with_ports();
     }
     // A port number selects sockets in every state. A saved snapshot usually has only listeners. To avoid a gap for
-    // each missing state, only listeners are requested from it.
+    // each missing state, only listeners are requested from a saved snapshot.
     let is_saved = common.from.is_some() && wanted == MatchMode::Numbers;
     let snapshot = take_snapshot(common, if is_saved { listeners } else { scope.clone() })?;
     check_users(&selection, &snapshot)?;
@@ -93,7 +93,7 @@ pub(super) fn run(
         && !selection.is_everything()
         && Listener::only(&report.entries).is_some();
     let has_card = may_have_card && ui.stdout.width.is_some_and(|width| width >= listener_card::NARROWEST);
-    // Only a person who redirects standard output gets the note about the card. A script gets no note, because its
+    // The note about the card is only for a person who redirects standard output. A script gets no note, because its
     // standard error is not a terminal.
     let would_be_card = may_have_card && ui.stdout.width.is_none() && ui.stderr.width.is_some();
     if is_for_people && !has_card && !args.no_merge {

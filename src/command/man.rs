@@ -14,7 +14,7 @@ use crate::findings::Flag;
 use crate::policy::manual;
 use crate::registry::Registry;
 
-/// The headings of the paragraphs after the options of a help text.
+/// Headings of the paragraphs that follow the options in a help text.
 const EXAMPLES: &str = "Examples";
 const CODES: &str = "Exit codes";
 

@@ -308,8 +308,8 @@ pub(crate) fn read_rest(report: &mut Report, pids: &BTreeSet<Pid>, common: &Comm
     report.complete_processes(&processes);
 }
 
-/// Adds the number of connections of each listener, unless the scan read the connections. If an error occurs, a card
-/// lacks this number.
+/// Counts the connections of each listener, if the scan has not read the connections. If an error occurs, a card shows
+/// no count.
 pub(crate) fn add_connections(report: &mut Report, common: &CommonArgs) {
     let has_connections = report.snapshot.scope.states.contains(&State::Established);
     if common.from.is_some() || has_connections {

@@ -62,8 +62,7 @@ fn init(args: &PolicyInitArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write
 }
 
 fn check(args: &PolicyCheckArgs, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit> {
-    // An invalid policy is reported without the remarks about other policies. So all policies are read before the first
-    // remark is printed.
+    // All policies are read before the first remark is printed. If a policy is invalid, only its error is printed.
     let policies: Vec<Policy> =
         args.files.iter().map(|path| load(path).map(|(policy, _)| policy)).collect::<Result<_, _>>()?;
     let registry = registry_source::registry(common)?;

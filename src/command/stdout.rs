@@ -32,7 +32,7 @@ impl Stdout {
         Stdout { inner: BufWriter::new(io::stdout().lock()), stops_without_reader, reader_left: false }
     }
 
-    /// Returns `done` if the reader has closed the output and the command may continue. Otherwise returns `result`.
+    /// Returns `done` in place of an error, if the reader has closed the output and the command may continue.
     fn unless_reader_left<T>(&mut self, result: io::Result<T>, done: T) -> io::Result<T> {
         result.or_else(|error| {
             if error.kind() == io::ErrorKind::BrokenPipe && !self.stops_without_reader {
@@ -70,8 +70,8 @@ pub fn is_broken_pipe(error: &Error) -> bool {
     })
 }
 
-/// Returns whether the reader has closed standard output. A stream of events needs this function. A write would also
-/// show it, but the next event may never come.
+/// Returns whether the reader has closed standard output. A failed write shows this too, but a stream of events may
+/// have nothing to write for a long time.
 #[cfg(target_os = "linux")]
 pub(super) fn has_reader_left() -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};

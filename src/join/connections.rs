@@ -10,7 +10,7 @@ type AddressKey<'s> = ((Option<u64>, Protocol, u16), IpAddr, Option<&'s str>);
 
 #[derive(Default)]
 struct Listeners {
-    /// The index of the listener at this place that listings show first.
+    /// The index of the first listener at this place, in the order of listings.
     first: usize,
     /// Whether an IPv6 socket at this place accepts only IPv6 traffic; `None` if this is not known.
     v6only: Option<bool>,

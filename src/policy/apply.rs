@@ -41,7 +41,7 @@ pub(super) enum Decision<'p> {
     /// A rule may allow the listener, but no rule certainly allows it. The value is the first rule that may allow it.
     Undecided(&'p AllowRule),
     Refused {
-        /// The first rule that allowed the listener, certainly or possibly, before the rule expired.
+        /// The first expired rule that would allow the listener, certainly or possibly.
         over: Option<&'p AllowRule>,
     },
 }
@@ -81,8 +81,8 @@ fn nearest<'p>(rules: &[RuleOnHost<'p>], listener: &Entry, snapshot: &Snapshot) 
 /// Applies a policy to an audit. The report must not be filtered, because a listener that was left out would count as
 /// missing.
 ///
-/// If a rule allows a listener, its findings about the port become *info*, and so do the findings that the rule
-/// accepts. A listener that no rule allows is `unexpected`, and an undecided listener is a gap.
+/// If a rule allows a listener, two kinds of the listener's findings become *info*: findings about the port, and
+/// findings that the rule accepts. A listener that no rule allows is `unexpected`, and an undecided listener is a gap.
 ///
 /// A listener in another network namespace is `unexpected` only if the policy has a rule for other namespaces, or if
 /// the user selected the namespaces.

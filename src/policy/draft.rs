@@ -99,7 +99,7 @@ enum DraftPort {
 
 type ServicePlaces = BTreeMap<(DraftPort, Protocol, IpAddr), ServicePlace>;
 
-/// The sockets of a service that have the same port, protocol and address.
+/// The sockets of one service on one port, with one protocol and one address.
 #[derive(Default)]
 struct ServicePlace {
     ports: BTreeSet<u16>,
@@ -298,7 +298,7 @@ fn blocks(places: &ServicePlaces) -> Vec<PortBlock> {
     let mut blocks = Vec::new();
     for ((port, protocol), addresses) in addresses {
         if !matches!(port, DraftPort::Own(_)) {
-            // A port that changes gets a rule of its own, because its rule must allow more than the current port.
+            // A rule for a changing port must allow more than the current port, so the port gets a separate rule.
             let (ports, protocols) = (BTreeSet::from([port]), BTreeSet::from([protocol]));
             blocks.push(PortBlock { ports, protocols, addresses });
         } else {

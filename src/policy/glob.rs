@@ -102,8 +102,8 @@ impl fmt::Display for Glob {
     }
 }
 
-/// Compiles a pattern to a set of one pattern. If a pattern is too large, a set returns an error, but a single matcher
-/// panics.
+/// Compiles a pattern. The result is a set with one pattern, because a set returns an error for a pattern that is too
+/// large, but a single matcher panics.
 fn compile(text: &str) -> Result<GlobSet, String> {
     let glob = GlobBuilder::new(text).literal_separator(true).backslash_escape(false).build();
     let set = glob.and_then(|glob| GlobSet::builder().add(glob).build());

@@ -389,8 +389,8 @@ fn by_runs(rule: &AllowRule, listener: &Entry, _: &Snapshot) -> Answer {
     }
     conditions::runs(&Subject::Entry(listener), Quantifier::Every, |runs| match runs {
         Some(text) => rule.runs.iter().any(|glob| glob.matches(text)),
-        // A process may run no script or module. If the rule names programs, its condition on programs decides about
-        // this process. Otherwise the process is not accepted.
+        // For a process without a script or module, the rule's condition on programs decides. If the rule has no
+        // condition on programs, the process is not accepted.
         None => !rule.executables.is_empty(),
     })
 }

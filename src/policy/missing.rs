@@ -50,7 +50,7 @@ pub(super) fn missing_listeners<'r>(
     (findings, gaps)
 }
 
-/// Returns how many values of a list need a listener each. An empty list accepts every value, and needs one listener.
+/// Returns the number of listeners that a list requires: one for each value, or one if the list is empty.
 const fn parts(length: usize) -> usize {
     if length == 0 { 1 } else { length }
 }

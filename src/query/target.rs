@@ -24,8 +24,8 @@ pub(crate) struct Target {
 pub(crate) enum TargetKind {
     /// `3416`, `80,443`, `8000-8100`.
     Ports(Vec<PortRange>),
-    /// `127.0.0.1`, `10.0.0.0/8`, `[::1]:5432`. In these cases, the target selects the sockets that receive traffic for
-    /// the address:
+    /// `127.0.0.1`, `10.0.0.0/8`, `[::1]:5432`. The target selects the sockets that receive traffic for the address in
+    /// two cases:
     ///
     /// - This machine has the address.
     /// - The target has ports, and is a network or an address that this machine may have.
@@ -332,8 +332,8 @@ impl Name {
         is_bound.or(is_free.and(Answer::any(reached)))
     }
 
-    /// Returns whether a recognised program has this name, or serves the service with this name. Of an interpreter, the
-    /// script counts. A program that only forwards ports does not serve its usual port.
+    /// Returns whether a recognised program has this name, or serves the service with this name. For an interpreter,
+    /// the script counts. A program that only forwards ports does not serve its usual port.
     fn is_program(&self, identity: &RecognisedProgram) -> bool {
         let serves_port = |program: &&ListedProgram| {
             !program.any_port

@@ -256,8 +256,9 @@ fn listening(target: &Target, report: &Report) -> Places {
     named.map(place).collect()
 }
 
-/// Returns the ports and protocols in `named` that are in use on this machine. For a program that listens, only the
-/// ports on which it listens are returned. For a search text, all of `named` is returned.
+/// Returns the ports and protocols that a target uses on this machine. For a program that listens, these are the ports
+/// on which it listens. For a search text, these are all of `named`. Otherwise, these are the places in `named` that a
+/// socket uses.
 fn used_by_target(target: &Target, matched: Matched, named: &Places, report: &Report) -> Places {
     if matched == Matched::Text {
         return named.clone(); // the question concerns the registry

@@ -39,7 +39,7 @@ use crate::render::kill::{self as text, Around};
 
 /// The time that processes have to end after a signal.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// When a parent has ended, its children that also own the port must end within this time.
+/// The time that the children of an ended process have to end, if they also own the port.
 const CHILDREN: Duration = Duration::from_secs(1);
 /// The maximum number of scans before `kill` gives up. A plan requires two consecutive scans that show the same
 /// processes.

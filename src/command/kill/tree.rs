@@ -2,7 +2,7 @@
 //!
 //! - this program and its ancestors
 //! - processes that end together with an owner of a listener
-//! - surviving descendants of an owner
+//! - descendants of an owner that continue to run
 
 use std::collections::{BTreeMap, BTreeSet};
 

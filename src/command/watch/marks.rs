@@ -13,7 +13,7 @@ use crate::render::kill::named;
 use crate::render::merged_rows;
 use crate::render::screen::{LoggedChange, Mark};
 
-/// A mark is shown for at least this many scans, and for at least the time below.
+/// A mark is shown for at least this many scans, and for at least the time `AT_LEAST`.
 const LOOKS: u32 = 5;
 const AT_LEAST: Duration = Duration::from_secs(5);
 

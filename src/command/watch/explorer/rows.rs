@@ -14,8 +14,8 @@ use crate::render::columns;
 use crate::render::kill::named;
 use crate::render::screen::{FoundRow, View, row_text};
 
-/// A row of the view of findings. All its numbers are indices in the report: the sockets of the listener, the socket
-/// with the finding, and the finding on this socket.
+/// A row of the view of findings. `sockets` has the indices of the listener's entries in the report, and `entry` is the
+/// index of the entry with the finding. `finding` is the index of the finding in this entry.
 #[derive(Clone, Debug)]
 pub(super) struct FindingRow {
     sockets: Vec<usize>,

@@ -14,8 +14,7 @@ use crate::render::{Style, Zone};
 
 const PLAIN: Style = Style { width: None, color: false, zone: Zone::UTC };
 
-/// Returns the state before the scene. Compared with the scene, it lacks one listener, has another address for one
-/// listener, and has one listener more.
+/// Returns the snapshot before the scene: one listener is missing, one has another address, and one is additional.
 fn before() -> Snapshot {
     let mut before = scene();
     before.sockets.retain(|socket| socket.local.port != 3416);
@@ -244,7 +243,7 @@ fn a_filter_counts_what_it_cannot_decide() {
     );
 }
 
-/// The first line has the number of gaps in every view, and over every text. The line above the keys has one cause, and
+/// The first line of every view and of every text has the number of gaps. The line above the keys has one cause, and
 /// the number of further causes.
 #[test]
 fn the_gaps_are_always_in_sight() {

@@ -36,8 +36,8 @@ pub(crate) enum Panel {
     Card,
     /// The plan of `kill`, with a question.
     Confirm,
-    /// The processes that have not ended after SIGTERM, with a question. It may appear just when the user presses a key
-    /// for the rows, so only a key without another use answers it.
+    /// The processes that have not ended after SIGTERM, with a question. The question can appear while the user presses
+    /// keys for the rows. So the key that answers it has no other use.
     Force,
 }
 
