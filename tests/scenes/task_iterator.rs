@@ -1,10 +1,12 @@
 //! The iterators of the kernel and the walk over `/proc` find the same owners; if the kernel refuses the iterators, the
 //! walk takes their place.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use libtest_mimic::Failed;
 use nix::mount::{MsFlags, mount, umount};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
 use serde_json::{Value, json};
 
 use crate::lab::{Lab, Outcome, Scene, Server, held, listeners, shared_tcp, sleep, tcp, udp};
@@ -15,6 +17,7 @@ pub const SCENES: &[Scene] = &[
     ("iterators_and_walk_find_the_same_owners", same_owners),
     ("iterators_and_walk_find_the_same_owners_on_a_machine", same_owners_on_a_machine),
     ("iterators_and_walk_find_the_same_owners_of_a_port", same_owners_of_a_port),
+    ("bound_and_not_listening_on_a_machine_with_many_sockets", bound_among_many),
     ("iterators_that_are_refused_are_replaced_by_the_walk", refused),
 ];
 
@@ -80,7 +83,7 @@ fn same_owners(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// For a few sockets, the program for the tasks searches the descriptors, and only the processes that it names are read.
+/// For few sockets, the program for the tasks searches the descriptors, and only the descriptors that it names are read.
 fn same_owners_of_a_port(lab: &Lab) -> Outcome {
     lab.alone()?;
     let compare = |ports: std::ops::RangeInclusive<u16>| -> Outcome {
@@ -116,6 +119,32 @@ fn same_owners_on_a_machine(lab: &Lab) -> Outcome {
     same!((iterated.0, walked.0), (true, false));
     same!(iterated.1, walked.1);
     drop(servers);
+    Ok(())
+}
+
+/// With many TCP sockets, a program first counts the sockets of a port, and the kernel lists the sockets that are bound
+/// but do not listen only if the port has one.
+fn bound_among_many(lab: &Lab) -> Outcome {
+    lab.alone()?;
+    let _many = lab.helper(["many", "10500"])?;
+    let listener = Server::start(&sleep(), vec![tcp("127.0.0.1:8980")?])?;
+    let states = |options: &[&str]| -> Result<Vec<Value>, Failed> {
+        let report = lab.json(&[options, &["8980"]].concat())?;
+        let found = listeners(&report)?.iter();
+        Ok(found.map(|found| json!([found["address"], found["state"], found["owner"]])).collect())
+    };
+    let listens = json!(["127.0.0.1", "listen", "held"]);
+    same!(states(&[])?, std::slice::from_ref(&listens));
+    let inactive = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    bind(&inactive, &"127.0.0.2:8980".parse::<SocketAddr>()?)?;
+    let inactive = Server::start(&sleep(), vec![inactive])?;
+    let both = [listens, json!(["127.0.0.2", "bound", "held"])];
+    same!(states(&[])?, both);
+    same!(states(&["--no-bpf"])?, both);
+    drop(listener);
+    same!(states(&[])?, both[1..]);
+    drop(inactive);
+    same!(states(&[])?, Vec::<Value>::new());
     Ok(())
 }
 

@@ -22,6 +22,7 @@ mod file_state;
 mod files;
 mod find_owners;
 pub mod firewall;
+mod found_descriptors;
 mod fuse;
 pub mod fuzzed;
 mod generic_netlink;

@@ -326,7 +326,7 @@ fn process(
 ) -> Result<(), Errno> {
     let mut path = PidPath::new(pid);
     namespace(proc, &mut path, walk);
-    let directory = openat(proc, path.join(b"/fd\0"), DIRECTORY, Mode::empty())?;
+    let directory = open(proc, path.join(b"/fd\0"))?;
     let stat = fstat(&directory)?;
     if stat.st_dev != device {
         walk.masked.push(pid);

@@ -32,8 +32,13 @@ pub(super) enum Label {
     NextDescriptor,
     Found,
     Unfinished,
+    FirstSocket,
     Socket,
     NoSocket,
+    Inactive,
+    Address,
+    Next,
+    Finished,
     Wanted,
     Other,
     Write,
@@ -91,12 +96,24 @@ impl Assembler {
         self.add(0x61, to, from, offset, 0);
     }
 
-    pub(super) fn load1(&mut self, to: Register, from: Register) {
-        self.add(0x71, to, from, 0, 0);
+    pub(super) fn load2(&mut self, to: Register, from: Register, offset: i16) {
+        self.add(0x69, to, from, offset, 0);
+    }
+
+    pub(super) fn load1(&mut self, to: Register, from: Register, offset: i16) {
+        self.add(0x71, to, from, offset, 0);
+    }
+
+    pub(super) fn multiply(&mut self, to: Register, value: i32) {
+        self.add(0x27, to, 0, 0, value);
     }
 
     pub(super) fn and(&mut self, to: Register, value: i32) {
         self.add(0x57, to, 0, 0, value);
+    }
+
+    pub(super) fn and_register(&mut self, to: Register, from: Register) {
+        self.add(0x5f, to, from, 0, 0);
     }
 
     pub(super) fn add_register(&mut self, to: Register, from: Register) {
@@ -113,6 +130,13 @@ impl Assembler {
 
     pub(super) fn store4_value(&mut self, offset: i16, value: u32) {
         self.add(0x62, STACK, 0, offset, value.cast_signed());
+    }
+
+    /// Adds code that adds 1 to a number of 4 bytes on the stack.
+    pub(super) fn increment(&mut self, offset: i16) {
+        self.load4(R1, STACK, offset);
+        self.add_value(R1, 1);
+        self.store4(offset, R1);
     }
 
     pub(super) fn call(&mut self, function: i32) {
@@ -205,14 +229,25 @@ impl Assembler {
         self.load8(to, STACK, POINTER);
     }
 
-    /// Adds code that writes the record on the stack to the output and ends the BPF program. Returns the whole program.
-    pub(super) fn write(mut self, offset: i16, length: usize) -> Vec<u64> {
-        self.load8(R1, R6, 0);
-        self.load8(R1, R1, 0);
+    /// Adds code that replaces the context in R6 by the output. This is done once, because the verifier needs long for
+    /// each load with a known type.
+    pub(super) fn load_output(&mut self) {
+        self.load8(R6, R6, 0);
+        self.load8(R6, R6, 0);
+    }
+
+    /// Adds code that writes the record on the stack to the output, which is in R6.
+    pub(super) fn write_record(&mut self, offset: i16, length: usize) {
+        self.copy(R1, R6);
         self.copy(R2, STACK);
         self.add_value(R2, offset.into());
         self.set(R3, i32::try_from(length).unwrap_or_default());
         self.call(SEQ_WRITE);
+    }
+
+    /// Like `write_record`, but then ends the BPF program. Returns the whole program.
+    pub(super) fn write(mut self, offset: i16, length: usize) -> Vec<u64> {
+        self.write_record(offset, length);
         self.label(Label::End);
         self.set(R0, 0);
         self.add(0x95, 0, 0, 0, 0);

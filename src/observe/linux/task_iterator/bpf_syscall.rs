@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 
 use nix::libc;
-use rustix::io::Errno;
+use rustix::io::{Errno, read, retry_on_intr};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::super::bytes::number;
@@ -23,6 +23,9 @@ const TRACING: u32 = 26;
 const TRACE_ITER: u32 = 28;
 /// `BPF_MAP_TYPE_ARRAY`.
 const ARRAY: u32 = 2;
+const BUFFER: usize = 32 * 1024;
+/// The maximum number of reads that fail with `EAGAIN`.
+const ATTEMPTS: usize = 1_000;
 
 /// The first fields of `union bpf_attr`, up to the last one that a command uses.
 struct Attributes([u8; 112]);
@@ -43,6 +46,17 @@ impl Attributes {
 /// Returns an iterator over the objects of this kernel function. Reading the iterator runs the program for each object.
 /// After the iterator is closed, nothing remains in the kernel.
 pub(super) fn iterator(program: &[u64], function: u32) -> Result<OwnedFd, Errno> {
+    iterator_over(program, function, &[])
+}
+
+/// Like `iterator`, but only for one thread (Linux 6.1).
+pub(super) fn iterator_of_thread(program: &[u64], function: u32, thread: u32) -> Result<OwnedFd, Errno> {
+    iterator_over(program, function, &thread.to_ne_bytes())
+}
+
+/// Returns an iterator over the objects that `selection` selects (`union bpf_iter_link_info`). Without a selection,
+/// returns an iterator over all objects.
+fn iterator_over(program: &[u64], function: u32, selection: &[u8]) -> Result<OwnedFd, Errno> {
     // The programs call functions that the kernel permits only under a license compatible with the GPL.
     let license = c"Dual MIT/GPL";
     let length = u32::try_from(program.len()).map_err(|_| Errno::TOOBIG)?;
@@ -56,9 +70,42 @@ pub(super) fn iterator(program: &[u64], function: u32) -> Result<OwnedFd, Errno>
         .with(108, function.to_ne_bytes());
     let program = open(PROG_LOAD, &load)?;
     let descriptor = |fd: &OwnedFd| fd.as_fd().as_raw_fd().to_ne_bytes();
-    let attach = Attributes::new().with(0, descriptor(&program)).with(8, TRACE_ITER.to_ne_bytes());
+    let mut attach = Attributes::new().with(0, descriptor(&program)).with(8, TRACE_ITER.to_ne_bytes());
+    if !selection.is_empty() {
+        let length = u32::try_from(selection.len()).map_err(|_| Errno::TOOBIG)?;
+        attach = attach.with(16, address(selection.as_ptr())).with(24, length.to_ne_bytes());
+    }
     let link = open(LINK_CREATE, &attach)?;
     open(ITER_CREATE, &Attributes::new().with(0, descriptor(&link)))
+}
+
+/// Reads all records of an iterator.
+pub(super) fn records<const N: usize>(
+    iterator: &OwnedFd,
+    mut visit: impl FnMut(&[u8; N]),
+) -> Result<(), Errno> {
+    let mut buffer = vec![0; BUFFER];
+    let mut attempts = 0;
+    loop {
+        match retry_on_intr(|| read(iterator, &mut *buffer)) {
+            Ok(0) => return Ok(()),
+            // The kernel returns only whole records.
+            Ok(length) => buffer.get(..length).unwrap_or_default().as_chunks().0.iter().for_each(&mut visit),
+            // The kernel has visited many objects without writing a record. The read must be repeated.
+            Err(Errno::AGAIN) if attempts < ATTEMPTS => attempts += 1,
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Returns the 4 bytes of a record at the position `at` as a number.
+pub(super) fn field4(record: &[u8], at: usize) -> u32 {
+    record.get(at..).and_then(<[u8]>::first_chunk).copied().map_or(0, u32::from_ne_bytes)
+}
+
+/// Returns the 8 bytes of a record at the position `at` as a number.
+pub(super) fn field8(record: &[u8], at: usize) -> u64 {
+    record.get(at..).and_then(<[u8]>::first_chunk).copied().map_or(0, u64::from_ne_bytes)
 }
 
 /// Returns an array in the kernel. Its only value has these bytes, which a program can read.
@@ -110,7 +157,7 @@ fn open(command: libc::c_int, attributes: &Attributes) -> Result<OwnedFd, Errno>
 fn call(command: libc::c_int, Attributes(attributes): &Attributes) -> Result<libc::c_int, Errno> {
     // SAFETY: the kernel reads the attributes, whose length is given, and for these commands writes nothing to them.
     // They contain addresses, and the caller keeps the data behind all of them alive:
-    // - a program and a value, whose lengths are given too
+    // - a program, a value and a selection, whose lengths are given too
     // - a key, which has the length of the keys of the array
     // - a text that ends in NUL
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), attributes.len()) };

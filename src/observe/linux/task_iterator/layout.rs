@@ -7,9 +7,14 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::OnceLock;
+
+use rustix::fs::fstat;
 
 use super::super::bytes::number;
+use super::bpf_syscall::Mapped;
 
+pub(super) const TYPES: &str = "/sys/kernel/btf/vmlinux";
 const MAGIC: u16 = 0xeb9f;
 /// The length of the header up to the last field that is read.
 const HEADER: usize = 24;
@@ -47,6 +52,8 @@ pub(super) struct Layout {
     pub pid_numbers: i16,
     /// The offsets that lead to the open files; `None` if the kernel does not describe one of these fields.
     pub descriptors: Option<DescriptorTable>,
+    /// The table of bound TCP ports; `None` if the kernel does not describe one of these fields.
+    pub bind_table: Option<BindTable>,
     /// The ID of `bpf_iter_task_file`.
     pub file_iterator: u32,
     /// The ID of `bpf_iter_task`.
@@ -63,20 +70,48 @@ pub(super) struct DescriptorTable {
     pub file_operations: i16,
 }
 
+/// The offsets of the fields that lead from a network namespace to the TCP sockets of a port (Linux 6.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BindTable {
+    /// The offset of the number that selects the bucket, together with the port.
+    pub net_hash: i16,
+    pub net_table: i16,
+    pub table_size: i16,
+    pub table_buckets: i16,
+    pub bucket_chain: i16,
+    pub port_net: i16,
+    pub port_number: i16,
+    pub port_node: i16,
+    pub port_addresses: i16,
+    pub address_port: i16,
+    pub address_node: i16,
+    pub address_sockets: i16,
+    pub socket_port: i16,
+    pub socket_state: i16,
+    pub socket_node: i16,
+}
+
 /// The structures whose fields the programs read, in alphabetical order for a binary search.
-const STRUCTURES: [&str; 16] = [
+const STRUCTURES: [&str; 23] = [
     "dentry",
     "fdtable",
     "file",
     "files_struct",
+    "inet_bind2_bucket",
+    "inet_bind_bucket",
+    "inet_bind_hashbucket",
+    "inet_hashinfo",
+    "inet_timewait_death_row",
     "inode",
     "io_uring_task",
     "net",
+    "netns_ipv4",
     "ns_common",
     "nsproxy",
     "path",
     "pid",
     "qstr",
+    "sock_common",
     "super_block",
     "task_struct",
     "vfsmount",
@@ -121,6 +156,21 @@ impl<'s> Source<'s> {
         }
         let mut bytes = vec![0; length];
         (self.read_at(&mut bytes, at)? == length).then_some(Cow::Owned(bytes))
+    }
+}
+
+/// Returns the layout of the running kernel.
+pub(super) fn of_running_kernel() -> Option<&'static Layout> {
+    static LAYOUT: OnceLock<Option<Layout>> = OnceLock::new();
+    LAYOUT.get_or_init(|| of_file(&File::open(TYPES).ok()?)).as_ref()
+}
+
+/// Reads the layout from a file, which is mapped into memory if the kernel allows it.
+fn of_file(file: &File) -> Option<Layout> {
+    let length = usize::try_from(fstat(file).ok()?.st_size).ok()?;
+    match Mapped::new(file, length) {
+        Ok(mapped) => read(Source::Memory(mapped.bytes())),
+        Err(_) => read(Source::File(file)),
     }
 }
 
@@ -291,9 +341,33 @@ impl Found {
                 file_operations: offset(&[("file", b"f_op")])?,
             })
         })();
+        let bind_table = (|| {
+            Some(BindTable {
+                net_hash: offset(&[("net", b"hash_mix")])?,
+                net_table: offset(&[
+                    ("net", b"ipv4"),
+                    ("netns_ipv4", b"tcp_death_row"),
+                    ("inet_timewait_death_row", b"hashinfo"),
+                ])?,
+                table_size: offset(&[("inet_hashinfo", b"bhash_size")])?,
+                table_buckets: offset(&[("inet_hashinfo", b"bhash")])?,
+                bucket_chain: offset(&[("inet_bind_hashbucket", b"chain")])?,
+                port_net: offset(&[("inet_bind_bucket", b"ib_net")])?,
+                port_number: offset(&[("inet_bind_bucket", b"port")])?,
+                port_node: offset(&[("inet_bind_bucket", b"node")])?,
+                port_addresses: offset(&[("inet_bind_bucket", b"bhash2")])?,
+                address_port: offset(&[("inet_bind2_bucket", b"port")])?,
+                address_node: offset(&[("inet_bind2_bucket", b"bhash_node")])?,
+                address_sockets: offset(&[("inet_bind2_bucket", b"owners")])?,
+                socket_port: offset(&[("sock_common", b"skc_num")])?,
+                socket_state: offset(&[("sock_common", b"skc_state")])?,
+                socket_node: offset(&[("sock_common", b"skc_bind_node")])?,
+            })
+        })();
         Some(Layout {
             task_rings: rings,
             descriptors: table,
+            bind_table,
             file_inode: offset(&[("file", b"f_inode")])?,
             file_dentry: offset(&[("file", b"f_path"), ("path", b"dentry")])?,
             dentry_name: offset(&[("dentry", b"d_name"), ("qstr", b"name")])?,

@@ -9,30 +9,31 @@
 //! user namespace or under lockdown. Without them, the walk over `/proc` is used.
 
 mod assembler;
+mod bind_table;
 mod bpf_syscall;
 mod layout;
 mod program;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::fs::{AtFlags, CWD, fstat, readlinkat_raw, statat};
-use rustix::io::{Errno, read, retry_on_intr};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, socket};
 use rustix::system::sysinfo;
 
-use self::bpf_syscall::Mapped;
+pub(super) use self::bind_table::sockets_on;
 pub(super) use self::bpf_syscall::attached_programs;
+use self::bpf_syscall::{field4, field8, records};
 use self::layout::{Layout, Source};
 use super::files::slurp;
+use super::found_descriptors::{FoundDescriptor, walk_of_found};
 use super::namespaces;
-use super::owners::{Search, Tasks, ThreadDescriptor, Walk, open, walk_of};
+use super::owners::{Search, Tasks, ThreadDescriptor, Walk, open};
 use crate::model::Pid;
 
-const TYPES: &str = "/sys/kernel/btf/vmlinux";
 /// The minimum number of descriptors for which the iterators cost less than the walk (measured). For fewer descriptors,
 /// loading and checking the programs costs more.
 const WORTH_THE_PROGRAMS: u64 = 2_500;
@@ -42,15 +43,12 @@ const MANY: usize = 200;
 /// If there are at least this many tasks, they usually have enough descriptors for the iterators. So the processes are
 /// not even listed.
 const MANY_TASKS: usize = 2_000;
-/// If at most this many sockets are wanted, the tasks that own one of them are searched first. For more sockets, most
-/// descriptors must be read anyway.
-const FEW: usize = 16;
+/// If at most this many sockets are wanted, the program for the tasks searches their descriptors. The link of each
+/// descriptor that it finds is then read in `/proc`. For more sockets, this would take longer than the other iterator.
+const FEW: usize = 4096;
 /// How many times an audit reads all descriptors. A single reading misses a descriptor that moves to a number that was
 /// already read. If another process owns the same socket, the missing owner would go unnoticed.
 const ROUNDS_OF_AN_AUDIT: usize = 3;
-const BUFFER: usize = 32 * 1024;
-/// The maximum number of reads that fail with `EAGAIN`.
-const ATTEMPTS: usize = 1_000;
 
 /// Returns whether this machine has so many tasks that the iterators cost less than the walk.
 pub(super) fn has_many_tasks() -> bool {
@@ -98,28 +96,29 @@ pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
     // Reading the layout is slow, so the array is made first. For a user who may not load the programs, this step fails
     // at once.
     let wanted = if search.strays { None } else { Some(bpf_syscall::array(&program::wanted(wanted)).ok()?) };
-    let layout = layout_in(&File::open(TYPES).ok()?)?;
+    let layout = layout::of_running_kernel()?;
     let mut walk = Walk::default();
     let array = wanted.as_ref().map(AsRawFd::as_raw_fd);
     let table = layout.descriptors.as_ref().zip(array).filter(|_| search.wanted.len() <= FEW);
-    let tasks = |table| bpf_syscall::iterator(&program::of_tasks(&layout, table), layout.task_iterator).ok();
-    // Before Linux 6.9, the kernel refuses a program with a loop, so the program without the search is loaded.
-    let iterator = table.and_then(|table| tasks(Some(table))).or_else(|| tasks(None))?;
-    let TasksRead { level, owners } = read_tasks(&iterator, &layout, &mut walk).ok()??;
-    // Portolan owns the test socket. If portolan is not in the list, the descriptors were not searched.
-    if let Some(owners) = owners.filter(|owners| owners.contains(&std::process::id())) {
+    let mut tasks = |table| {
+        let iterator = bpf_syscall::iterator(&program::of_tasks(layout, table), layout.task_iterator).ok()?;
+        read_tasks(&iterator, layout, &mut walk).ok()?
+    };
+    // Before Linux 6.9, the kernel refuses a program with a loop. It also returns an error if a process has very many
+    // wanted descriptors. In both cases, the program without the search is loaded.
+    let TasksRead { level, found } = table.and_then(|table| tasks(Some(table))).or_else(|| tasks(None))?;
+    if let Some(found) = found.and_then(|found| without_probe(found, &probe, search)) {
         let proc = open(CWD, c"/proc").ok()?;
-        if count(&proc, &owners) < WORTH_THE_PROGRAMS
-            && let Ok(found) = walk_of(&proc, &owners, search)
+        if let Ok(read) = walk_of_found(&proc, &found, search)
             // A mount can hide a process from `/proc`, but not from the iterator over descriptors.
-            && found.masked.is_empty()
-            && found.unread.is_empty()
+            && read.masked.is_empty()
+            && read.unread.is_empty()
         {
-            walk.absorb(found);
+            walk.absorb(read);
             return Some(walk);
         }
     }
-    let program = program::of_files(&layout, level, array);
+    let program = program::of_files(layout, level, array);
     for _ in 0..if search.strays { ROUNDS_OF_AN_AUDIT } else { 1 } {
         let files = bpf_syscall::iterator(&program, layout.file_iterator).ok()?;
         read_files(&files, &probe, search, &mut walk).ok()?.then_some(())?;
@@ -143,11 +142,11 @@ pub(super) fn processes() -> Option<Walk> {
     // Reading the layout is slow, so an array is made first as a test. For a user who may not load the program, this
     // step fails at once.
     let _array = bpf_syscall::array(&[0]).ok()?;
-    let layout = layout_in(&File::open(TYPES).ok()?)?;
-    let program = program::of_tasks(&layout, None);
+    let layout = layout::of_running_kernel()?;
+    let program = program::of_tasks(layout, None);
     let iterator = bpf_syscall::iterator(&program, layout.task_iterator).ok()?;
     let mut walk = Walk::default();
-    read_tasks(&iterator, &layout, &mut walk).ok()??;
+    read_tasks(&iterator, layout, &mut walk).ok()??;
     Some(walk)
 }
 
@@ -155,24 +154,26 @@ pub(super) fn processes() -> Option<Walk> {
 /// its network namespace is not in the answer. In this case, the layout does not belong to the running kernel.
 fn read_tasks(iterator: &OwnedFd, layout: &Layout, walk: &mut Walk) -> Result<Option<TasksRead>, Errno> {
     let (me, own) = (std::process::id(), namespaces::own());
-    let (mut level, mut owners, mut is_finished) = (None, Vec::new(), true);
+    let (mut level, mut found, mut is_finished) = (None, Vec::new(), true);
     let (mut pids, mut with_rings) = (Vec::new(), Vec::new());
     records(iterator, |record: &[u8; program::TASK_RECORD]| {
-        let (pid, netns) = (number(record, 0), u64::from(number(record, 4)));
+        let (pid, netns) = (field4(record, 0), u64::from(field4(record, 4)));
         pids.push(pid);
         if netns != 0 {
             walk.namespaces.insert(netns);
         }
-        if number(record, 8) != 0 {
+        if field4(record, 8) != 0 {
             with_rings.push(pid);
         }
-        match number(record, 16) {
-            program::NOTHING => {}
-            program::WANTED => owners.push(pid),
+        match field4(record, 16) {
+            program::FINISHED => {}
+            program::WANTED => {
+                found.push(FoundDescriptor { pid, number: field4(record, 20), inode: field8(record, 24) });
+            }
             _ => is_finished = false,
         }
         if pid == me && Some(netns) == own {
-            level = Some(number(record, 12));
+            level = Some(field4(record, 12));
         }
     })?;
     for found in [&mut pids, &mut with_rings] {
@@ -180,15 +181,34 @@ fn read_tasks(iterator: &OwnedFd, layout: &Layout, walk: &mut Walk) -> Result<Op
         found.dedup();
     }
     walk.tasks = Some(Tasks { pids, with_rings: layout.task_rings.map(|_| with_rings) });
-    Ok(level.map(|level| TasksRead { level, owners: is_finished.then_some(owners) }))
+    Ok(level.map(|level| TasksRead { level, found: is_finished.then_some(found) }))
 }
 
 /// The answer of the task iterator, without the parts that are stored in the walk.
 struct TasksRead {
     /// The level of portolan's pid namespace.
     level: u32,
-    /// The processes with a descriptor that the walk needs; `None` if not all descriptors were searched.
-    owners: Option<Vec<Pid>>,
+    /// The descriptors that the walk needs, by process; `None` if not all descriptors were searched.
+    found: Option<Vec<FoundDescriptor>>,
+}
+
+/// Removes the test socket, and the sockets that only resemble wanted ones. Returns `None` if the test socket, which
+/// portolan owns, is missing. In this case, the descriptors were not searched.
+fn without_probe(
+    mut found: Vec<FoundDescriptor>,
+    probe: &OwnedFd,
+    search: Search<'_>,
+) -> Option<Vec<FoundDescriptor>> {
+    let probe = FoundDescriptor {
+        pid: std::process::id(),
+        number: u32::try_from(probe.as_raw_fd()).ok()?,
+        inode: fstat(probe).ok()?.st_ino,
+    };
+    found.contains(&probe).then_some(())?;
+    found.retain(|found| found.inode == 0 || search.wanted.contains(&found.inode));
+    found.sort_unstable();
+    found.dedup();
+    Some(found)
 }
 
 /// Adds the descriptors. Returns whether `probe`, a socket of portolan, is among them.
@@ -201,8 +221,8 @@ fn read_files(
     let probed = (fstat(probe)?.st_ino, std::process::id(), u32::try_from(probe.as_raw_fd()).ok());
     let mut is_known = false;
     records(iterator, |record: &[u8; program::FILE_RECORD]| {
-        let inode = u64::from_ne_bytes(*record.first_chunk().unwrap_or(&[0; 8]));
-        let [pid, thread, descriptor, kind] = [8, 12, 16, 20].map(|at| number(record, at));
+        let inode = field8(record, 0);
+        let [pid, thread, descriptor, kind] = [8, 12, 16, 20].map(|at| field4(record, at));
         let at = ThreadDescriptor { pid, thread, number: descriptor };
         if kind == program::SOCKET {
             is_known |= (inode, pid, Some(descriptor)) == probed;
@@ -217,41 +237,9 @@ fn read_files(
     Ok(is_known)
 }
 
-fn records<const N: usize>(iterator: &OwnedFd, mut visit: impl FnMut(&[u8; N])) -> Result<(), Errno> {
-    let mut buffer = vec![0; BUFFER];
-    let mut attempts = 0;
-    loop {
-        match retry_on_intr(|| read(iterator, &mut *buffer)) {
-            Ok(0) => return Ok(()),
-            // The kernel returns only whole records.
-            Ok(length) => buffer.get(..length).unwrap_or_default().as_chunks().0.iter().for_each(&mut visit),
-            // The kernel has visited many objects without writing a record. The read must be repeated.
-            Err(Errno::AGAIN) if attempts < ATTEMPTS => attempts += 1,
-            Err(errno) => return Err(errno),
-        }
-    }
-}
-
-fn number(record: &[u8], at: usize) -> u32 {
-    record.get(at..).and_then(<[u8]>::first_chunk).copied().map_or(0, u32::from_ne_bytes)
-}
-
 /// Returns whether these bytes are a description of all types that the programs need.
 pub(super) fn has_layout(bytes: &[u8]) -> bool {
-    layout_of(bytes).is_some()
-}
-
-fn layout_of(bytes: &[u8]) -> Option<Layout> {
-    layout::read(Source::Memory(bytes))
-}
-
-/// Reads the layout from a file, which is mapped into memory if the kernel allows it.
-fn layout_in(file: &File) -> Option<Layout> {
-    let length = usize::try_from(fstat(file).ok()?.st_size).ok()?;
-    match Mapped::new(file, length) {
-        Ok(mapped) => layout_of(mapped.bytes()),
-        Err(_) => layout::read(Source::File(file)),
-    }
+    layout::read(Source::Memory(bytes)).is_some()
 }
 
 /// Returns whether `/proc` shows portolan's pid namespace. The iterators return pids of this namespace, and links are

@@ -28,10 +28,11 @@ pub(super) const OTHER: u32 = 2;
 /// The size of a record of the file iterator: inode, process, thread, descriptor, kind.
 pub(super) const FILE_RECORD: usize = 24;
 /// The size of a record of the task iterator. Its fields are the process, the network namespace, whether the process
-/// has an io_uring, the level, the result of the descriptor search, and an unused field.
-pub(super) const TASK_RECORD: usize = 24;
-/// No descriptor that the walk needs was found.
-pub(super) const NOTHING: u32 = 0;
+/// has an io_uring, the level, the result of the descriptor search, a descriptor and its inode. The inode is 0 unless
+/// the descriptor is a socket. Each task has one record, and one more for each descriptor that was found.
+pub(super) const TASK_RECORD: usize = 32;
+/// The search of the task has ended.
+pub(super) const FINISHED: u32 = 0;
 /// A descriptor that the walk needs was found.
 pub(super) const WANTED: u32 = 1;
 /// Not every descriptor was searched, or a thread has its own table.
@@ -58,7 +59,7 @@ impl Assembler {
         self.and(R1, SLOT);
         self.set_array(R2, array);
         self.add_register(R2, R1);
-        self.load1(R1, R2);
+        self.load1(R1, R2, 0);
         self.jump_if(R1, FREE.into(), to);
         self.jump_if(R1, SHARED.into(), Label::Wanted);
         self.shift_right(R3, SLOT_BITS);
@@ -136,6 +137,7 @@ pub(super) fn of_files(layout: &Layout, level: u32, wanted: Option<RawFd>) -> Ve
     program.store8(INODE, R1);
     program.load4(R1, R6, 16); // the descriptor
     program.store4(DESCRIPTOR, R1);
+    program.load_output();
     let number = i32::from(layout.pid_numbers) + (level.cast_signed() & LEVELS) * UPID;
     let number = i16::try_from(number).unwrap_or_default();
     program.follow(R7, R8, layout.task_leader);
@@ -151,25 +153,30 @@ const FILE: i16 = POINTER - FILE_PART;
 /// The maximum size of the needed part of a file's structure.
 const FILE_PART: i16 = 128;
 
+/// The record of a task on the stack.
+const PROCESS: i16 = FILE - 32;
+const NAMESPACE: i16 = PROCESS + 4;
+const RING: i16 = PROCESS + 8;
+const LEVEL: i16 = PROCESS + 12;
+const RESULT: i16 = PROCESS + 16;
+const FOUND: i16 = PROCESS + 20;
+const FOUND_INODE: i16 = PROCESS + 24;
+
 /// Returns the BPF program of the iterator over tasks. For each task, it reports the pid, the network namespace, and
-/// whether the task has an io_uring. With `wanted`, it also searches the descriptors of the task for the files that
-/// [`of_files`] reports. It then reports whether the task may have one of them. `wanted` is a layout and an array of
-/// inodes.
+/// whether the task has an io_uring. `wanted` is a layout and an array of inodes. If `wanted` is given, the program
+/// also reports the descriptors that [`of_files`] would report with this array.
 pub(super) fn of_tasks(layout: &Layout, wanted: Option<(&DescriptorTable, RawFd)>) -> Vec<u64> {
-    const RECORD: i16 = FILE - 24;
-    const PROCESS: i16 = RECORD;
-    const NAMESPACE: i16 = RECORD + 4;
-    const RING: i16 = RECORD + 8;
-    const LEVEL: i16 = RECORD + 12;
-    const HAS_WANTED: i16 = RECORD + 16;
     let mut program = Assembler::default();
     program.copy(R6, R1);
     program.load8(R8, R6, 8); // the task
     program.jump_if(R8, 0, Label::End);
+    program.load_output();
     program.store4_value(NAMESPACE, 0);
     program.store4_value(RING, 0);
-    program.store4_value(HAS_WANTED, NOTHING);
-    program.store4_value(HAS_WANTED + 4, 0);
+    program.store4_value(RESULT, FINISHED);
+    program.store4_value(FOUND, 0);
+    program.set(R1, 0);
+    program.store8(FOUND_INODE, R1);
     program.call(CURRENT_TASK);
     program.follow(R7, R0, layout.task_pid);
     program.copy_to_stack(LEVEL, 4, R7, layout.pid_level);
@@ -177,7 +184,7 @@ pub(super) fn of_tasks(layout: &Layout, wanted: Option<(&DescriptorTable, RawFd)
     program.follow(R7, R7, layout.task_pid);
     program.load4(R9, STACK, LEVEL);
     program.and(R9, LEVELS);
-    program.add(0x27, R9, 0, 0, UPID);
+    program.multiply(R9, UPID);
     program.add_register(R7, R9);
     program.copy_to_stack(PROCESS, 4, R7, layout.pid_numbers);
     program.follow(R7, R8, layout.task_namespaces);
@@ -193,27 +200,23 @@ pub(super) fn of_tasks(layout: &Layout, wanted: Option<(&DescriptorTable, RawFd)
     }
     program.label(Label::Descriptors);
     if let Some((table, array)) = wanted {
-        search_descriptors(&mut program, layout, table, array, HAS_WANTED);
+        search_descriptors(&mut program, layout, table, array);
     }
     program.label(Label::Write);
     program.write(PROCESS, TASK_RECORD)
 }
 
-/// Adds code that searches the task for a descriptor that the walk needs. The kernel does not lock the files during the
-/// search, so the result is only a hint. If a descriptor is found, all descriptors of the task are read in `/proc`.
-fn search_descriptors(
-    program: &mut Assembler,
-    layout: &Layout,
-    table: &DescriptorTable,
-    array: RawFd,
-    has_wanted: i16,
-) {
+/// Adds code that searches the task for descriptors that the walk needs. The kernel does not lock the files during the
+/// search, so a result is only a hint. The link of each descriptor that is found must be read in `/proc`.
+fn search_descriptors(program: &mut Assembler, layout: &Layout, table: &DescriptorTable, array: RawFd) {
     /// The number of entries of the table.
-    const SIZE: i16 = FILE - 32;
-    const TABLE: i16 = FILE - 40;
+    const SIZE: i16 = PROCESS - 8;
+    const TABLE: i16 = PROCESS - 16;
     /// The pointer to the file operations of sockets. It comes from the first socket that was found; before that, it is
     /// 0. Every file with the same pointer is a socket. So its mount, which is in another cache line, need not be read.
-    const SOCKET_OPERATIONS: i16 = FILE - 48;
+    const SOCKET_OPERATIONS: i16 = PROCESS - 24;
+    /// The mount of the last file that the walk does not need, or 0.
+    const OTHER_MOUNT: i16 = PROCESS - 32;
     let first = table.file_operations.min(layout.file_inode).min(layout.file_mount);
     let end = table.file_operations.max(layout.file_inode).max(layout.file_mount) + 8;
     if end - first > FILE_PART {
@@ -235,6 +238,7 @@ fn search_descriptors(
     program.store8(TABLE, R7);
     program.set(R7, 0);
     program.store8(SOCKET_OPERATIONS, R7);
+    program.store8(OTHER_MOUNT, R7);
     program.label(Label::NextDescriptor);
     program.leave_long_loop(Label::Unfinished);
     program.load4(R1, STACK, SIZE);
@@ -251,17 +255,25 @@ fn search_descriptors(
     program.load8(R2, STACK, SOCKET_OPERATIONS);
     program.jump_if_equal(R1, R2, Label::Socket);
     program.load8(R1, STACK, field(layout.file_mount));
+    program.load8(R2, STACK, OTHER_MOUNT);
+    program.jump_if_equal(R1, R2, Label::NextDescriptor);
     program.follow_or(R1, R1, layout.mount_superblock, Label::Found);
     program.follow_or(R1, R1, layout.superblock_magic, Label::Found);
     program.jump_if(R1, NAMESPACES, Label::Found);
     program.jump_if(R1, ANONYMOUS_FILES, Label::NoSocket);
-    program.jump_unless(R1, SOCKET_FILES, Label::NextDescriptor);
+    program.jump_if(R1, SOCKET_FILES, Label::FirstSocket);
+    program.load8(R1, STACK, field(layout.file_mount));
+    program.store8(OTHER_MOUNT, R1);
+    program.jump(Label::NextDescriptor);
+    program.label(Label::FirstSocket);
     program.load8(R1, STACK, field(table.file_operations));
     program.store8(SOCKET_OPERATIONS, R1);
     program.label(Label::Socket);
     program.load8(R1, STACK, field(layout.file_inode));
     program.follow_or(R1, R1, layout.inode_number, Label::Found);
     program.jump_unless_wanted(array, Label::NextDescriptor);
+    program.load8(R1, STACK, POINTER); // the inode, which was followed last
+    program.store8(FOUND_INODE, R1);
     program.jump(Label::Found);
     program.label(Label::NoSocket);
     program.follow_or(R1, R9, layout.file_dentry, Label::Found);
@@ -269,9 +281,18 @@ fn search_descriptors(
     program.follow_or(R1, R1, 0, Label::Found);
     program.jump_if_name_is_wanted(Label::Found);
     program.jump(Label::NextDescriptor);
-    program.label(Label::Unfinished);
-    program.store4_value(has_wanted, UNFINISHED);
-    program.jump(Label::Write);
     program.label(Label::Found);
-    program.store4_value(has_wanted, WANTED);
+    program.store4_value(RESULT, WANTED);
+    program.add_value(R7, -1);
+    program.store4(FOUND, R7);
+    program.add_value(R7, 1);
+    program.write_record(PROCESS, TASK_RECORD);
+    // With the same values as before, the verifier need not check the loop again.
+    program.store4_value(RESULT, FINISHED);
+    program.store4_value(FOUND, 0);
+    program.set(R1, 0);
+    program.store8(FOUND_INODE, R1);
+    program.jump(Label::NextDescriptor);
+    program.label(Label::Unfinished);
+    program.store4_value(RESULT, UNFINISHED);
 }

@@ -1,8 +1,19 @@
-use proptest::prelude::*;
+use std::fs::File;
+use std::net::TcpListener;
 
+use proptest::prelude::*;
+use rustix::net::{SocketAddrV4, bind};
+
+use super::super::owners::SocketDescriptor;
 use super::super::settings;
-use super::layout::DescriptorTable;
+use super::bind_table::PortSockets;
+use super::bpf_syscall::Mapped;
+use super::layout::{DescriptorTable, TYPES};
 use super::*;
+
+fn layout_of(bytes: &[u8]) -> Option<Layout> {
+    layout::read(Source::Memory(bytes))
+}
 
 #[derive(Default)]
 struct Description {
@@ -108,6 +119,7 @@ fn the_layout_of_a_description() {
         task_namespaces: 1016,
         task_rings: None,
         descriptors: None,
+        bind_table: None,
         namespaces_net: 40,
         net_inode: 128 + 16,
         pid_level: 4,
@@ -185,14 +197,13 @@ fn only_wanted_sockets_are_reported() {
     let sockets = [(); 50].map(|()| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
     let inodes = sockets.each_ref().map(|socket| fstat(socket).unwrap().st_ino);
     let [wanted, others @ ..] = inodes;
-    let (Ok(file), Ok(array)) =
-        (File::open(TYPES), bpf_syscall::array(&program::wanted([wanted].into_iter())))
+    let (Some(layout), Ok(array)) =
+        (layout::of_running_kernel(), bpf_syscall::array(&program::wanted([wanted].into_iter())))
     else {
         return; // a sandbox may refuse programs
     };
-    let layout = layout_in(&file).unwrap();
     let reported = |array: Option<&OwnedFd>| {
-        let program = program::of_files(&layout, 0, array.map(AsRawFd::as_raw_fd));
+        let program = program::of_files(layout, 0, array.map(AsRawFd::as_raw_fd));
         let iterator = bpf_syscall::iterator(&program, layout.file_iterator).unwrap();
         let mut reported = Vec::new();
         records(&iterator, |record: &[u8; program::FILE_RECORD]| {
@@ -215,15 +226,13 @@ fn only_wanted_sockets_are_reported() {
 
 #[test]
 fn tasks_with_a_wanted_descriptor_are_found() {
-    let Ok(file) = File::open(TYPES) else { return };
-    let layout = layout_in(&file).unwrap();
+    let Some(layout) = layout::of_running_kernel() else { return };
     let search = |inode: u64| {
         let array = bpf_syscall::array(&program::wanted([inode].into_iter())).ok()?;
         let table = layout.descriptors.as_ref().zip(Some(array.as_raw_fd()));
         // Before Linux 6.9, the kernel refuses the loop.
-        let iterator =
-            bpf_syscall::iterator(&program::of_tasks(&layout, table), layout.task_iterator).ok()?;
-        Some(read_tasks(&iterator, &layout, &mut Walk::default()).unwrap().unwrap().owners)
+        let iterator = bpf_syscall::iterator(&program::of_tasks(layout, table), layout.task_iterator).ok()?;
+        Some(read_tasks(&iterator, layout, &mut Walk::default()).unwrap().unwrap().found)
     };
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let inode = fstat(&socket).unwrap().st_ino;
@@ -233,11 +242,11 @@ fn tasks_with_a_wanted_descriptor_are_found() {
         return;
     }
     // A thread of another test may have its own table. The search is then not finished.
-    let owners = || {
+    let descriptors = || {
         let mut attempts = (0..100).map(|_| search(inode).unwrap());
         attempts
-            .find_map(|owners| {
-                owners.or_else(|| {
+            .find_map(|found| {
+                found.or_else(|| {
                     std::thread::sleep(std::time::Duration::from_millis(50));
                     None
                 })
@@ -259,17 +268,66 @@ fn tasks_with_a_wanted_descriptor_are_found() {
         });
         assert!(is_started);
     }
-    let found = owners();
-    let is_owner = children.each_ref().map(|child| found.contains(&child.id()));
+    let found = descriptors();
+    let [with, without] = children.each_ref().map(|child| {
+        let of_child = found.iter().filter(|found| found.pid == child.id() && found.inode != 0);
+        of_child.map(|found| (found.number, found.inode)).collect::<Vec<_>>()
+    });
     // A descriptor with a high number makes the table grow.
     let far = rustix::io::fcntl_dupfd_cloexec(&socket, 900).unwrap();
+    let own = |socket: &dyn AsRawFd| FoundDescriptor {
+        pid: std::process::id(),
+        number: socket.as_raw_fd().try_into().unwrap(),
+        inode,
+    };
+    let (first, second) = (own(&socket), own(&far));
+    let both = descriptors();
     drop(socket);
-    let still_found = owners();
+    let still_found = descriptors();
     for child in &mut children {
         child.kill().unwrap();
         child.wait().unwrap();
     }
     drop(far);
-    assert_eq!(is_owner, [true, false]);
-    assert!(found.contains(&std::process::id()) && still_found.contains(&std::process::id()));
+    assert_eq!(with, [(0, inode)]);
+    assert_eq!(without, []);
+    assert!(found.contains(&first) && both.contains(&first) && both.contains(&second));
+    assert!(still_found.contains(&second));
+}
+
+#[test]
+fn all_descriptors_of_a_process_are_read_if_one_has_changed() {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let other = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let inode = fstat(&socket).unwrap().st_ino;
+    let wanted = [inode].into_iter().collect();
+    let number = |socket: &std::net::UdpSocket| u32::try_from(socket.as_raw_fd()).unwrap();
+    let proc = open(CWD, c"/proc").unwrap();
+    for found in [number(&socket), number(&other), 1_000_000] {
+        let pid = std::process::id();
+        let found = FoundDescriptor { pid, number: found, inode };
+        let search = Search { wanted: &wanted, strays: false, bpf: true };
+        let walk = walk_of_found(&proc, &[found], search).unwrap();
+        let expected = SocketDescriptor { pid, inode, descriptor: number(&socket) };
+        assert_eq!(walk.descriptors, [expected]);
+    }
+}
+
+#[test]
+fn the_sockets_of_a_port_are_counted() {
+    if processes().is_none() || layout::of_running_kernel().is_none_or(|layout| layout.bind_table.is_none()) {
+        return; // a sandbox may refuse programs, and the table has other fields before Linux 6.8
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    assert_eq!(sockets_on(port), Some(PortSockets { inactive: 0, others: 1 }));
+    let client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let accepted = listener.accept().unwrap();
+    assert_eq!(sockets_on(port), Some(PortSockets { inactive: 0, others: 2 }));
+    let inactive = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&inactive, &SocketAddrV4::new([127, 0, 0, 2].into(), port)).unwrap();
+    assert_eq!(sockets_on(port), Some(PortSockets { inactive: 1, others: 2 }));
+    drop((client, accepted, inactive));
+    let free = TcpListener::bind("[::1]:0").unwrap().local_addr().unwrap().port();
+    assert_eq!(sockets_on(free), Some(PortSockets { inactive: 0, others: 0 }));
 }
