@@ -159,7 +159,8 @@ fn not_covered(why: &str) -> Note {
 /// Returns the gap for network namespaces that a saved snapshot does not cover.
 fn uncovered_namespaces(snapshot: &Snapshot, common: &CommonArgs) -> Option<Gap> {
     let is_accepted = common.from.is_none() || common.scope == Some(HostScope::Namespace);
-    // If the scan saw only a separate network namespace, another gap already reports the rest of the machine.
+    // If the scan saw only a separate network namespace, another gap already reports that the rest of the machine is
+    // missing.
     if is_accepted || snapshot.host.scope == Some(HostScope::Namespace) {
         return None;
     }

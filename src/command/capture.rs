@@ -28,6 +28,6 @@ pub(super) fn run(common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<E
     json::print_snapshot(&snapshot, out)?;
     out.flush()?;
     ui.print_notices(&snapshot);
-    // A snapshot without sockets is also a success.
+    // A snapshot without sockets is a success too, so the exit code is 0.
     Ok(Exit::Matched)
 }

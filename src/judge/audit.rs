@@ -1,5 +1,4 @@
-//! The findings of an audit, and its outcome. An audit has the findings of the rules, the policy, the baseline and the
-//! deep scan. Some of these findings are about missing or hidden listeners.
+//! The findings of an audit, and its outcome. The rules, the policy, the baseline and the deep scan add findings.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};

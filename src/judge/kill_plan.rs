@@ -64,8 +64,8 @@ pub struct KillCaller {
     /// The processes in a container that runs inside another container. The container managers of this machine do not
     /// know the inner container.
     pub nested: BTreeSet<Pid>,
-    /// The processes of each pid namespace, by the first process of the namespace. The kernel ends them together with
-    /// the first process. Portolan's own namespace is left out.
+    /// The processes of each pid namespace, by the first process of the namespace. When the first process ends, the
+    /// kernel ends all others. Portolan's own namespace is left out.
     pub namespaces: BTreeMap<Pid, BTreeSet<Pid>>,
 }
 

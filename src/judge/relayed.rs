@@ -87,7 +87,7 @@ fn follow(first: &Entry, local: &LocalListeners<'_>, identities: &mut Identities
     while let Some((at, found, depth)) = open.pop() {
         let destinations: Vec<_> = if depth < MOST_RELAYS {
             let mut processes = identities.processes(at);
-            // A relay that already runs names its destination itself.
+            // A relay that already runs comes before systemd and inetd, because it names its destination itself.
             processes.sort_by_key(|process| !process.process.socket_commands.is_empty());
             let of_process = |process: &IdentifiedProcess<'_>| {
                 let pid = process.process.pid;

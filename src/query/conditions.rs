@@ -36,8 +36,8 @@ pub(crate) fn may_be_reachable(subject: &Subject<'_>) -> Answer {
     }
 }
 
-/// Applies the condition `is` to the device that the socket is bound to, or to `None` if the socket is not bound to a
-/// device.
+/// Applies the condition `is` to the device that the socket is bound to. `is` gets `None` if the socket is not bound to
+/// a device.
 pub(crate) fn device(subject: &Subject<'_>, is: impl Fn(Option<&str>) -> bool) -> Answer {
     Answer::of_known(subject.socket(), |socket| is(socket.local.device.as_deref()))
 }

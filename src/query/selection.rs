@@ -98,8 +98,8 @@ impl Selection {
         &self.targets
     }
 
-    /// Returns whether the user gave no target, no exclusion, and no filter except by protocol, by address family, or
-    /// for sockets without a port.
+    /// Returns whether there is no target, no exclusion and no narrow filter. Filters by protocol, by address family,
+    /// and for sockets without a port are not narrow.
     pub(crate) fn is_everything(&self) -> bool {
         let is_broad =
             |filter: &Filter| matches!(filter, Filter::Protocol(_) | Filter::Family(_) | Filter::WithoutPort);
@@ -107,7 +107,7 @@ impl Selection {
     }
 
     /// Returns whether the user gave a target, or a filter by program, process, user, unit or container. If nothing
-    /// matches, such a name may be misspelt.
+    /// matches, the user may have misspelt a name.
     pub(crate) fn names_listeners(&self) -> bool {
         let names = ["process", "pid", "user", "unit", "container"];
         let is_name = |filter: &Filter| names.iter().any(|name| filter.value(name).is_some());

@@ -16,8 +16,8 @@ pub struct Claim {
 }
 
 impl Registry {
-    /// Returns the reason why a new service should not use a port; `None` if nothing names the port. The list has one
-    /// item for each port of the range, in ascending order.
+    /// Returns for each port of the range, in ascending order, the reason why a new service should not use the port.
+    /// `None` if nothing names the port.
     #[must_use]
     pub fn claims(&self, asked: PortRange) -> Vec<Option<Claim>> {
         let mut claims = vec![None; usize::from(asked.high - asked.low) + 1];

@@ -42,7 +42,7 @@ impl RecognisedProgram {
     }
 
     /// Returns the range from which the program picks further ports at each start, if `port` is in the range. The
-    /// program explains this port, but it is not the program's own port.
+    /// program explains the port, although the port is not one of its own.
     pub fn picks_from(&self, port: u16, protocol: Protocol) -> Option<PortRange> {
         self.programs.iter().chain(&self.also).find_map(|program| program.picks_from(port, protocol))
     }
@@ -96,8 +96,8 @@ impl RecognisedProgram {
         programs::forwarders().any(|name| self.goes_by(name))
     }
 
-    /// Returns whether the program is expected on the port of the guarded service. `None` if the program is unknown,
-    /// because only the name of its process is known.
+    /// Returns whether the program is expected on the port of the guarded service. `None` if only the name of the
+    /// process is known, and no table lists this name.
     pub fn is_expected_on(&self, guarded: &Guarded) -> Option<bool> {
         if guarded.programs().any(|name| self.goes_by(name) || self.is_run_by(name, guarded)) {
             return Some(true);

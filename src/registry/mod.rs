@@ -152,7 +152,7 @@ impl Registry {
         for row in self.rows_at(port).filter(|row| row.covers(port, registered_as)) {
             match row.service {
                 Some(service) => named.push((row, self.assignment(service, &row, registered_as, &known))),
-                // The row of the port itself comes first. It takes precedence over a range without a name.
+                // The row of the port itself comes first, so it takes precedence over a range without a name.
                 None if named.is_empty() => unnamed = unnamed.or(Some(row)),
                 None => {}
             }

@@ -29,7 +29,7 @@ struct IndexedName {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NamePlace {
-    /// The position of the line, which orders the rows of a table.
+    /// The position of the line. The rows of a table are sorted by this position.
     pub line: u32,
     pub name: u32,
 }

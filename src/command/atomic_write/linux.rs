@@ -23,8 +23,8 @@ const PREPARED: &str = "the file belongs to another user and is in a directory t
 /// The maximum number of symbolic links in a path, as in the kernel (MAXSYMLINKS, linux/namei.h).
 const MAX_LINKS: usize = 40;
 
-/// The maximum number of temporary names to try. A name is in use if an earlier process with the same pid was killed
-/// and left its temporary file.
+/// The maximum number of temporary names to try. A name is taken if an earlier process with the same pid was killed and
+/// left a temporary file.
 const MAX_NAMES: usize = 100;
 
 pub(super) fn write(path: &Path, bytes: &[u8], existing: Existing, readers: Readers) -> io::Result<()> {

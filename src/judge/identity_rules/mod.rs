@@ -22,8 +22,8 @@ pub(super) fn impostor(subject: &JudgedListener<'_>) -> Option<Evidence> {
     let local = &listener.socket.local;
     if matches!(listener.socket.state, State::Bound) || listener.socket.owner.pids().len() != processes.len()
     {
-        // A bound socket may belong to a client that is about to connect. A process that could not be read may be the
-        // server.
+        // If a socket is only bound, it may belong to a client that is about to connect. If a process could not be
+        // read, it may be the server.
         return None;
     }
     let guards = programs::guarded(local.port, local.protocol);

@@ -119,7 +119,7 @@ fn met<'f>(
                 let is_equal = (number ^ value) & mask == 0;
                 return if is_equal == *negated { Met::Unusual } else { Met::Usual };
             }
-            // If a certain bit differs, the values differ. The uncertain bits then do not matter.
+            // If a known bit differs, the values differ, so the unknown bits do not matter.
             Some((certain, number)) if (number ^ value) & mask & certain != 0 => {
                 if *negated {
                     Clients::All

@@ -143,7 +143,8 @@ impl Packet {
         if field == FilterField::TcpFlags && !self.is_answer { CHOSEN_FLAGS } else { 0 }
     }
 
-    /// Returns the certain bits of a field and their values; `None` if the packet does not have the field.
+    /// Returns which bits of a field are known, and the values of these bits. `None` if the packet does not have the
+    /// field.
     pub(super) fn bits(&self, field: FilterField) -> Option<(u64, u64)> {
         let translated = if self.is_translated { conntrack::DESTINATION_TRANSLATED } else { 0 };
         let of_status = conntrack::SOURCE_TRANSLATED | conntrack::DESTINATION_TRANSLATED;

@@ -39,10 +39,11 @@ pub(super) fn parents(firewalls: &[Firewall]) -> HashMap<(u32, u32), Vec<Parent>
 }
 
 impl Firewalls<'_> {
-    /// Returns which clients on other machines can send packets to a socket in a namespace inside this machine. The
-    /// parents of the namespace are evaluated, but not the namespace itself:
-    /// - [`ReachKind::Filtered`]: no client
-    /// - [`ReachKind::Open`]: every client that has a route
+    /// Returns which clients on other machines can send packets to a socket in a namespace inside this machine. Only
+    /// the rules of the parents count, not the rules of the namespace itself.
+    ///
+    /// - [`ReachKind::Filtered`] means that no client can.
+    /// - [`ReachKind::Open`] means that every client that has a route can.
     pub(super) fn way_to(&mut self, socket: &Socket) -> Reach {
         let netns = socket.netns.as_ref().map(|netns| netns.inode);
         let Some(inside) = self.views.get(&netns).map(|view| view.firewall) else { return Reach::open() };

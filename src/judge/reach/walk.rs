@@ -53,7 +53,7 @@ pub(super) struct Walk<'f, 'w> {
     pub(super) doubts: Vec<Affected<'f>>,
     /// The clients whose packets may get another source address.
     pub(super) hidden: AddressSet,
-    /// How many of the rules that led to this point apply only to clients that send many packets (rate limits).
+    /// The number of rules on the way to this point that apply only to clients that send many packets (rate limits).
     unusual: usize,
 }
 

@@ -212,7 +212,7 @@ fn the_search_agrees_with_a_scan() {
     assert_eq!(found, scanned.values().map(Vec::len).sum::<usize>());
 }
 
-/// The evidence names the registered service. The rule for this is in `same_service.rs` of the generator.
+/// The generator decides in `same_service.rs` whether a source names the registered service.
 #[test]
 fn evidence_names_the_registered_service() {
     use EvidenceSource::*;
@@ -234,7 +234,7 @@ fn evidence_names_the_registered_service() {
     }
 }
 
-/// Two kinds agree on another name, and no kind uses the registered name.
+/// Two kinds of source agree on another name, and no kind uses the registered name.
 #[test]
 fn evidence_of_another_use_is_repurposed() {
     for (target, status, agreeing) in [

@@ -70,8 +70,8 @@ fn every_program_is_recognised_on_its_own_ports() {
     assert!(failed.is_empty(), "{} rows: {failed:#?}", failed.len());
 }
 
-/// Users see the products. They contain no remark on how a row matches. Parentheses only distinguish programs with the
-/// same name.
+/// Users see the names of products, so a name contains no remark on how a row matches. Parentheses only distinguish
+/// programs with the same name.
 #[test]
 fn products_are_names() {
     const VARIANTS: [&str; 5] = [

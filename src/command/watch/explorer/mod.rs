@@ -80,8 +80,8 @@ impl Explorer {
         self.state.view
     }
 
-    /// Parses the typed filter with `parse`, the parser of the command line. The flag for `parse` says whether a target
-    /// also matches the remote end of a connection.
+    /// Parses the typed filter with `parse`, the parser of the command line. The second argument of `parse` says
+    /// whether a target also matches the remote end of a connection.
     pub(super) fn read_filter(&mut self, parse: impl Fn(&FilterArgs, bool) -> Result<Selection, String>) {
         let text = self.state.filter.trim();
         let either_end = self.state.view == View::Connections;
