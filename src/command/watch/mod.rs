@@ -118,13 +118,10 @@ struct Watch {
 }
 
 enum WatchUpdate<'a> {
+    /// The first scan.
     Start(&'a Report),
     /// A later scan, with its changes, if any, and whether the gaps changed.
-    Next {
-        report: &'a Report,
-        changes: Vec<Change<'a>>,
-        other_gaps: bool,
-    },
+    Next { report: &'a Report, changes: Vec<Change<'a>>, other_gaps: bool },
 }
 
 impl Watch {
