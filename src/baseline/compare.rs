@@ -42,8 +42,7 @@ named! {
         User = "user-not-seen",
         /// The network namespace was not scanned for one of the snapshots.
         Namespace = "namespace-not-looked-into",
-        /// Rules of the firewall or of address translation were not read, or not understood. This concerns one or both
-        /// snapshots.
+        /// In one or both snapshots, rules of the firewall or of address translation were not read or not understood.
         Rules = "rules-not-read",
     }
 }

@@ -84,7 +84,7 @@ pub struct Question {
 }
 
 impl Report {
-    /// Removes the command lines of all processes. The findings lose them too.
+    /// Removes the command lines from all processes and all findings.
     pub fn remove_command_lines(&mut self) {
         self.change_processes(|one| {
             let (cmdline, debugger_options, socket_commands) = (Vec::new(), Vec::new(), Vec::new());

@@ -56,8 +56,9 @@ impl<'e> LocalListeners<'e> {
         LocalListeners { own, on_port: by_port(entries), snapshot }
     }
 
-    /// Returns the listener that receives traffic from a network namespace to `to`. If this namespace has the address,
-    /// the listener must be in it. Otherwise, the listener is in a scanned namespace that has the address.
+    /// Returns the listener that receives the traffic from the namespace `netns` to the address and port `to`. If
+    /// `netns` has this address, only listeners in `netns` count. Otherwise, listeners count in any scanned namespace
+    /// that has the address.
     pub(super) fn receiving(&self, protocol: Protocol, netns: Option<&Netns>, to: Peer) -> Option<&'e Entry> {
         // A listener on the wildcard address receives only traffic to its own namespace. Destinations on other machines
         // do not count.

@@ -106,7 +106,7 @@ fn follow(first: &Entry, local: &LocalListeners<'_>, identities: &mut Identities
             };
             processes.iter().flat_map(of_process).collect()
         } else {
-            // The relays form a circle, or there are too many.
+            // The relays form a circle, or there are more than `MOST_RELAYS` in a row.
             continue;
         };
         if destinations.is_empty() {

@@ -321,14 +321,14 @@ pub(super) fn manager(listener: &Listener<'_>) -> Option<ContainerManager> {
     by_files.or_else(|| ContainerManager::of(listener.first().socket.cgroup.as_deref()?))
 }
 
-/// Returns the name of the ancestor that restarts the process when it ends.
+/// Returns the name of the first ancestor that restarts its processes when they end.
 pub(super) fn restarter(process: &Process) -> Option<&str> {
     process.parents.iter().map(|parent| &*parent.name).find(|name| RESTARTERS.contains(name))
 }
 
 /// Returns whether a program such as cron started the process, or whether the unit of the process belongs to such a
-/// program. The process of cron itself does not count if root runs it. Any other user can choose this name for a
-/// process.
+/// program. If root runs the process, cron itself does not count. If another user runs it, the name `cron` is no
+/// evidence, because any user can choose it.
 pub(super) fn is_run_by_another(process: &Process, unit: Option<Unit<'_>>) -> bool {
     let own = process.name.as_deref().filter(|_| process.uid.is_none_or(|uid| uid == 0));
     let has_runner = process.parents.iter().any(|parent| is_runner(parent) && Some(&*parent.name) != own);

@@ -41,8 +41,8 @@ fn ad_hoc_tool<'s, 'p>(
     of_use.rev().max_by_key(|(_, tool)| tool.beyond_loopback)
 }
 
-/// Returns whether a shell only inherited the socket. This is so if another owner is neither a tool nor a descendant of
-/// the shell.
+/// Returns whether a shell only inherited the socket. This is so if the socket has another owner that is neither a tool
+/// nor a descendant of the shell.
 fn inherited_socket(shell: &IdentifiedProcess<'_>, owners: &[IdentifiedProcess<'_>]) -> bool {
     owners.iter().any(|owner| {
         owner.ad_hoc_tool().is_none()

@@ -259,8 +259,8 @@ fn any_in_group(container: &str) -> Option<String> {
     container.rsplit_once('/').map(|(group, _)| format!("{group}/*"))
 }
 
-/// Returns whether a unit keeps its name after a restart. A unit for a single run, for a session or for a container
-/// gets a new name each time.
+/// Returns whether a unit has the same name after a restart. A unit for a single run, a session or a container gets a
+/// new name each time.
 fn stays(unit: &str) -> bool {
     let name = unit.rsplit('/').next().unwrap_or(unit);
     name.ends_with(".service") && !name.starts_with("run-")

@@ -124,8 +124,8 @@ pub(crate) fn publishing_container<'a>(subject: &Subject<'a>) -> Option<&'a Cont
 
 /// Applies the condition `is` to the unit or container of each process.
 ///
-/// For a filter, the control group of the socket counts too. For a policy it does not count, because the socket may now
-/// belong to a process outside this control group.
+/// For a filter, the control group of the socket counts too. A policy ignores it, because a process outside this
+/// control group may now own the socket.
 fn group(
     subject: &Subject<'_>,
     quantifier: Quantifier,

@@ -147,7 +147,7 @@ impl Selection {
         wanted.and(any)
     }
 
-    /// Returns whether a subject matches a filter of each group, and nothing that `--not` names.
+    /// Returns whether a subject matches at least one filter of each group, and nothing that `--not` names.
     fn test_filters<'s>(
         &'s self,
         subject: &Subject<'_>,

@@ -159,8 +159,8 @@ fn rows_for_answer(rows: u16, ui: &Ui, messages: &str) -> usize {
     usize::from(rows.max(LEAST_ROWS)).saturating_sub(3 + messages)
 }
 
-/// Prints the totals of the registry. The snapshot has no sockets. It only provides the current time, which gives the
-/// age of the data.
+/// Prints the totals of the registry. A snapshot without sockets provides the current time, which gives the age of the
+/// data.
 fn stats(registry: Registry, common: &CommonArgs, ui: &Ui, out: &mut dyn Write) -> Result<Exit> {
     let scope = Scope { ports: Some(Vec::new()), processes: false, ..Scope::default() };
     let snapshot = take_snapshot(common, scope)?;

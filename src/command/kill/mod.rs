@@ -1,4 +1,5 @@
-//! `portolan kill`: plans, asks, ends the listeners of a target, and checks that the ports are free.
+//! `portolan kill`: plans how to end the listeners of a target, asks the user, ends the listeners, and checks that the
+//! ports are free.
 //!
 //! The first scan finds the processes. Each process is then opened as a pidfd. A second scan gives the plan. If both
 //! scans show the same processes, each pidfd refers to a process that owns the socket, even if a pid is reused later.

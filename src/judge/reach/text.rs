@@ -282,8 +282,8 @@ fn places(here: &[&Class], all: &[&Class], classes: &Classes, firewall: &Firewal
             .flat_map(|class| addresses(class, firewall))
             .collect()
     };
-    // Groups of interfaces with the same addresses in these classes share one entry. `None` stands for all addresses of
-    // a group.
+    // Groups of interfaces with the same addresses in these classes share one entry. The key is `None` if the group has
+    // no further addresses in other classes.
     let mut alike: BTreeMap<Option<BTreeSet<String>>, Vec<usize>> = BTreeMap::new();
     for group in groups(here) {
         let own = addresses(here, group);
