@@ -273,7 +273,7 @@ fn used_by_target(target: &Target, matched: Matched, named: &Places, report: &Re
 
 /// Returns the unused ports and protocols that the answer leaves out:
 ///
-/// - the unused ports of names, if a port of a name is used
+/// - all unused ports of the named services and programs, if at least one of their ports is used
 /// - the unused protocols of a port that is used on another protocol, unless the answer has many ports
 fn without_use(targets: &[Target], entries: &Places, unused: Places) -> Places {
     let is_number = |(port, _): &(u16, Protocol)| {
