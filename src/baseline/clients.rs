@@ -3,7 +3,7 @@
 //! Single addresses that the filter excludes are ignored, because tools such as fail2ban ban and unban addresses all
 //! the time.
 
-use crate::model::{Network, Reach, ReachKind};
+use crate::model::{ClientGroup, Clients, Network, Reach, ReachKind};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ClientChange {
@@ -23,9 +23,9 @@ pub(super) fn change(was: Option<&Reach>, is: Option<&Reach>) -> ClientChange {
         _ => return ClientChange::Unknown,
     };
     let (old, new) = (groups(was), groups(is));
-    let covers = |all: &[Group<'_>], one: &Group<'_>| all.iter().any(|other| other.covers(one));
-    let is_within = new.iter().all(|group| covers(&old, group));
-    let was_within = old.iter().all(|group| covers(&new, group));
+    let covers_one = |all: &[ClientGroup], one: &ClientGroup| all.iter().any(|other| covers(other, one));
+    let is_within = new.iter().all(|group| covers_one(&old, group));
+    let was_within = old.iter().all(|group| covers_one(&new, group));
     match (is_within, was_within) {
         (true, true) if is_cut(was) || is_cut(is) => all_clients(was, is),
         (true, true) => ClientChange::Same,
@@ -36,7 +36,7 @@ pub(super) fn change(was: Option<&Reach>, is: Option<&Reach>) -> ClientChange {
 
 /// Returns whether the list of clients, or a list of exceptions in it, was cut because it is long.
 fn is_cut(reach: &Reach) -> bool {
-    reach.more > 0 || reach.from.iter().any(|text| text.contains(AND_OTHERS))
+    reach.more > 0 || reach.from.iter().any(|group| group.has_more_exceptions)
 }
 
 /// Compares two lists that begin with the same clients. At least one of the lists is cut, so the count and the hash of
@@ -51,74 +51,38 @@ fn all_clients(was: &Reach, is: &Reach) -> ClientChange {
     }
 }
 
-/// A group of clients, parsed from a text of [`Reach::from`]. Two examples: `10.0.0.0/8 on eth0` and `any IPv4 address
-/// but 10.0.0.0/8 to 10.0.0.1`.
-struct Group<'r> {
-    who: Who<'r>,
-    /// The end of the text: the interfaces or addresses that accept these clients, such as ` on eth0`. It is empty if
-    /// the clients are let in everywhere.
-    place: &'r str,
-}
-
-enum Who<'r> {
-    /// Every client of one family (`any IPv4 address`) or of both families (`anyone`), except for these networks.
-    Every(&'r str, Vec<Network>),
-    /// A network, without the listed parts of it.
-    Network(Network, Vec<Network>),
-    Other(&'r str),
-}
-
-const EVERYONE: &str = "anyone";
-/// The end of a cut list of exceptions.
-const AND_OTHERS: &str = " and other networks";
-
-fn groups(reach: &Reach) -> Vec<Group<'_>> {
+fn groups(reach: &Reach) -> Vec<ClientGroup> {
     match reach.kind {
-        ReachKind::Open => vec![Group { who: Who::Every(EVERYONE, Vec::new()), place: "" }],
-        _ => reach.from.iter().map(|text| Group::parse(text)).collect(),
+        ReachKind::Open => vec![Clients::Anyone.into()],
+        _ => reach.from.clone(),
     }
 }
 
-impl<'r> Group<'r> {
-    fn parse(text: &'r str) -> Self {
-        let end = [" on ", " to "].iter().filter_map(|word| text.find(word)).min().unwrap_or(text.len());
-        let (clients, place) = text.split_at(end);
-        let (every, but) = clients.split_once(" but ").unwrap_or((clients, ""));
-        // A cut list of exceptions cannot be compared, so it counts as empty.
-        let but = if but.ends_with(AND_OTHERS) { "" } else { but };
-        let networks = but.split(", ").filter_map(|network| network.parse::<Network>().ok());
-        let but = networks.filter(|network| network.address().is_none()).collect();
-        let who = match every.parse() {
-            _ if every.starts_with("any") => Who::Every(every, but),
-            Ok(network) => Who::Network(network, but),
-            Err(_) => Who::Other(clients),
-        };
-        Group { who, place }
-    }
+/// Returns the excluded networks of a group, without single addresses. A cut list cannot be compared, so it counts as
+/// empty.
+fn excluded(group: &ClientGroup) -> Vec<Network> {
+    let networks = group.except.iter().filter(|_| !group.has_more_exceptions);
+    networks.filter(|network| network.address().is_none()).copied().collect()
+}
 
-    /// Returns whether every client in `other` is also in this group.
-    fn covers(&self, other: &Group<'_>) -> bool {
-        let is_family = |every: &str, is_ipv4: bool| {
-            every == EVERYONE || every.contains(if is_ipv4 { "IPv4" } else { "IPv6" })
-        };
-        let who = match (&self.who, &other.who) {
-            (Who::Every(name, but), Who::Every(other, other_but)) => {
-                let is_excluded = |one: &Network| other_but.iter().any(|other| other.covers(*one));
-                (*name == EVERYONE || name == other) && but.iter().all(is_excluded)
-            }
-            (Who::Every(name, but), Who::Network(network, other_but)) => {
-                is_family(name, network.is_ipv4())
-                    && but.iter().all(|one| is_outside(*one, *network, other_but))
-            }
-            (Who::Network(own, but), Who::Network(network, other_but)) => {
-                own.covers(*network) && but.iter().all(|one| is_outside(*one, *network, other_but))
-            }
-            (Who::Other(own), Who::Other(other)) => own == other,
-            (Who::Every(EVERYONE, but), Who::Other(_)) => but.is_empty(),
-            _ => false,
-        };
-        who && (self.place.is_empty() || self.place == other.place)
-    }
+/// Returns whether every client in `other` is also in `one`.
+fn covers(one: &ClientGroup, other: &ClientGroup) -> bool {
+    let (but, other_but) = (excluded(one), excluded(other));
+    let is_outside_all = |network: Network| but.iter().all(|one| is_outside(*one, network, &other_but));
+    let who = match (one.who, other.who) {
+        (Clients::Network(own), Clients::Network(network)) => own.covers(network) && is_outside_all(network),
+        (Clients::Anyone, Clients::Network(network)) => is_outside_all(network),
+        (Clients::AnyIpv4, Clients::Network(network)) => network.is_ipv4() && is_outside_all(network),
+        (Clients::AnyIpv6, Clients::Network(network)) => !network.is_ipv4() && is_outside_all(network),
+        (every, others) if every.is_everyone() && others.is_everyone() => {
+            let is_excluded = |one: &Network| other_but.iter().any(|other| other.covers(*one));
+            (every == Clients::Anyone || every == others) && but.iter().all(is_excluded)
+        }
+        (Clients::Anyone, _) => but.is_empty(),
+        (own, others) => own == others && one.except == other.except,
+    };
+    let has_every_place = one.on.is_empty() && one.to.is_empty();
+    who && (has_every_place || (&one.on, &one.to) == (&other.on, &other.to))
 }
 
 /// Returns whether `one` and `network` have no address in common, or an exception in `but` covers `one`.
@@ -133,7 +97,7 @@ mod tests {
     use crate::model::AllClients;
 
     fn limited(from: &[&str]) -> Option<Reach> {
-        let from = from.iter().map(|&text| text.to_owned()).collect();
+        let from = from.iter().map(|&text| text.into()).collect();
         Some(Reach { kind: ReachKind::Limited, from, ..Reach::open() })
     }
 

@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::text::{FEW, capitalized, sentence, uncapitalized};
 use super::{FindingFamily, FindingInfo, FindingKind, OnLoopback};
 use crate::model::{
-    AdmittedClients, DangerBasis, Endpoint, Exposure, Peer, Pid, Protocol, Reach, ReachKind, RestrictedBy,
-    Severity,
+    AdmittedClients, ClientGroup, DangerBasis, Endpoint, Exposure, Peer, Pid, Protocol, Reach, ReachKind,
+    RestrictedBy, Severity,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -288,7 +288,7 @@ const FEW_PLACES: usize = 4;
 /// there are no rules, or if only root may read the rules.
 pub fn firewall(reach: &Reach) -> Option<String> {
     if reach.kind == ReachKind::Machine {
-        let from: Vec<String> = reach.from.iter().map(|client| shortened(client)).collect();
+        let from: Vec<String> = reach.from.iter().map(shortened).collect();
         return Some(format!("only {} can connect", from.join(", ")));
     }
     let rule = reach.rule.as_deref()?;
@@ -302,24 +302,25 @@ pub fn firewall(reach: &Reach) -> Option<String> {
 
 /// Returns the first clients that the firewall lets in: `only 10.0.0.0/8 and 192.0.2.7`, or `anyone on eth1`.
 pub fn clients(reach: &Reach) -> String {
-    let named: Vec<String> = reach.from.iter().take(FEW).map(|client| shortened(client)).collect();
-    let only = if reach.from.iter().any(|client| client.starts_with("any")) { "" } else { "only " };
+    let named: Vec<String> = reach.from.iter().take(FEW).map(shortened).collect();
+    let only = if reach.from.iter().any(|group| group.who.is_everyone()) { "" } else { "only " };
     match reach.from.len() - named.len() + reach.more {
         0 => format!("{only}{}", named.join(", ")),
         more => format!("{only}{} and {more} more", named.join(", ")),
     }
 }
 
-/// Returns a text of [`Reach::from`] with only the first interfaces and addresses: `anyone on docker0 and 9 more`.
-fn shortened(client: &str) -> String {
-    let few = |names: &str| {
-        let all: Vec<&str> = names.split(", ").collect();
-        match all.len().saturating_sub(FEW_PLACES) {
-            0 => names.to_owned(),
-            more => format!("{} and {more} more", all[..FEW_PLACES].join(", ")),
+/// Returns a group of clients with only the first interfaces and addresses: `anyone on docker0 and 9 more`.
+fn shortened(group: &ClientGroup) -> String {
+    let few = |names: &[String]| {
+        let (few, more) = names.split_at(names.len().min(FEW_PLACES));
+        let mut few = few.to_vec();
+        if let (Some(last), 1..) = (few.last_mut(), more.len()) {
+            *last += &format!(" and {} more", more.len());
         }
+        few
     };
-    client.split(" to ").map(few).collect::<Vec<_>>().join(" to ")
+    ClientGroup { on: few(&group.on), to: few(&group.to), ..group.clone() }.to_string()
 }
 
 /// Returns whether a sentence already contains a condition. If so, no second condition is added.

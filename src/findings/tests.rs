@@ -299,7 +299,7 @@ fn whom_the_firewall_lets_in() {
     use super::reach::firewall;
     use crate::model::{Reach, ReachKind};
     let text = |kind, from: &[&str], more, rule: Option<&str>| {
-        let from = from.iter().map(ToString::to_string).collect();
+        let from = from.iter().map(|&text| text.into()).collect();
         firewall(&Reach { kind, from, more, rule: rule.map(str::to_owned), ..Reach::open() })
     };
     for (kind, from, more, wanted) in [

@@ -58,7 +58,7 @@ pub use process::{
 };
 pub(crate) use process::{LONGEST_COMMAND_LINE, file_name};
 pub use program::{ListenerService, RestsOn, ServiceBy, UsualProgram};
-pub use reach::{AllClients, Reach, ReachKind};
+pub use reach::{AllClients, ClientGroup, Clients, Reach, ReachKind};
 pub use received_packets::ReceivedPackets;
 pub use relays::{RelayRestriction, RelayRoute, RestrictedBy, SocketCommand};
 pub use replaceable_by::ReplaceableBy;

@@ -1,8 +1,10 @@
 //! The clients that can reach a port according to the packet filter.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
 
-use super::named;
+use serde::{Serialize, Serializer};
+
+use super::{Network, named};
 
 named! {
     /// The extent to which clients on other machines can reach a port through the packet filter.
@@ -23,13 +25,12 @@ named! {
 }
 
 /// The clients that can reach a port according to the packet filter, and the rule that decides.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Reach {
     /// The extent to which clients can reach the port.
     pub kind: ReachKind,
-    /// For [`ReachKind::Limited`] and [`ReachKind::Machine`]: the first few groups of clients that can reach the port,
-    /// such as `10.0.0.0/8 on eth0` or `10.0.0.0/8 but 10.9.0.1`.
-    pub from: Vec<String>,
+    /// For [`ReachKind::Limited`] and [`ReachKind::Machine`]: the first few groups of clients that can reach the port.
+    pub from: Vec<ClientGroup>,
     /// The number of further groups.
     pub more: usize,
     /// The rule that decides, or the reason why there is no result. `None` if there are no rules, or if only root may
@@ -45,6 +46,92 @@ pub struct Reach {
     /// Whether a rule may change the source addresses of clients, so that the service does not see them.
     #[serde(skip)]
     pub hides_clients: bool,
+}
+
+/// A group of clients, and the places where they can reach a port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ClientGroup {
+    /// The clients.
+    pub who: Clients,
+    /// The first networks whose clients cannot reach the port.
+    pub except: Vec<Network>,
+    /// Whether there are more such networks.
+    pub has_more_exceptions: bool,
+    /// The interfaces; empty for all.
+    pub on: Vec<String>,
+    /// The addresses of this machine, or words such as `broadcast addresses`; empty for all.
+    pub to: Vec<String>,
+}
+
+/// The clients of a [`ClientGroup`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Clients {
+    /// Every client.
+    Anyone,
+    /// Every IPv4 client.
+    AnyIpv4,
+    /// Every IPv6 client.
+    AnyIpv6,
+    /// The addresses of a network.
+    Network(Network),
+    /// The clients on an interface for containers.
+    Inner,
+    /// This machine.
+    Machine,
+    /// This machine and the networks whose packets it forwards.
+    MachineAndForwarded,
+}
+
+impl Clients {
+    /// Returns whether these are all clients of a family, or of both.
+    #[must_use]
+    pub const fn is_everyone(self) -> bool {
+        matches!(self, Clients::Anyone | Clients::AnyIpv4 | Clients::AnyIpv6)
+    }
+}
+
+impl fmt::Display for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Clients::Anyone => "anyone",
+            Clients::AnyIpv4 => "any IPv4 address",
+            Clients::AnyIpv6 => "any IPv6 address",
+            Clients::Network(network) => return network.fmt(f),
+            Clients::Inner => "clients",
+            Clients::Machine => "this machine",
+            Clients::MachineAndForwarded => "this machine and the networks whose packets it forwards",
+        })
+    }
+}
+
+impl From<Clients> for ClientGroup {
+    fn from(who: Clients) -> Self {
+        let (on, to) = (Vec::new(), Vec::new());
+        ClientGroup { who, except: Vec::new(), has_more_exceptions: false, on, to }
+    }
+}
+
+/// Writes `10.0.0.0/8 but 10.9.0.1 on eth0, eth1 to 10.0.0.1`.
+impl fmt::Display for ClientGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.who.fmt(f)?;
+        let except: Vec<String> = self.except.iter().map(ToString::to_string).collect();
+        for (word, places) in [("but", &except), ("on", &self.on), ("to", &self.to)] {
+            if !places.is_empty() {
+                write!(f, " {word} {}", places.join(", "))?;
+            }
+            if word == "but" && self.has_more_exceptions {
+                f.write_str(" and other networks")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for ClientGroup {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// The number and a hash of all clients that can reach a port.
@@ -82,25 +169,23 @@ impl Reach {
     /// Returns the reach of a port in a network namespace inside this machine.
     #[must_use]
     pub fn machine() -> Self {
-        let from = vec!["this machine and the networks whose packets it forwards".to_owned()];
+        let from = vec![Clients::MachineAndForwarded.into()];
         Reach { kind: ReachKind::Machine, from, ..Reach::open() }
     }
 
-    /// Returns [`Self::from`], split so that each text has one interface and one address. For example, `anyone on eth0,
-    /// eth1` becomes `anyone on eth0` and `anyone on eth1`.
+    /// Returns the clients of [`Self::from`] with one interface and one address in each group: `anyone on eth0` and
+    /// `anyone on eth1` for `anyone on eth0, eth1`.
     #[must_use]
-    pub fn one_place_each(&self) -> Vec<String> {
-        let places = |text: &str| text.split(", ").map(str::to_owned).collect::<Vec<_>>();
+    pub fn one_place_each(&self) -> Vec<ClientGroup> {
+        let each = |places: &[String]| match places {
+            [] => vec![Vec::new()],
+            places => places.iter().map(|place| vec![place.clone()]).collect(),
+        };
         let mut found = Vec::new();
-        for text in &self.from {
-            let (text, to) = text.split_once(" to ").map_or((&**text, None), |(text, to)| (text, Some(to)));
-            let (who, on) = text.split_once(" on ").map_or((text, None), |(who, on)| (who, Some(on)));
-            let on = on.map_or_else(|| vec![String::new()], places);
-            for on in on.iter().map(|on| if on.is_empty() { String::new() } else { format!(" on {on}") }) {
-                match to {
-                    None => found.push(format!("{who}{on}")),
-                    Some(to) => found.extend(places(to).iter().map(|to| format!("{who}{on} to {to}"))),
-                }
+        for group in &self.from {
+            for on in each(&group.on) {
+                let of_address = |to| ClientGroup { on: on.clone(), to, ..group.clone() };
+                found.extend(each(&group.to).into_iter().map(of_address));
             }
         }
         found
@@ -130,6 +215,24 @@ impl Reach {
 }
 
 #[cfg(test)]
+impl From<&str> for ClientGroup {
+    /// Parses the text of a group, for tests.
+    fn from(text: &str) -> Self {
+        let names = |text: &str| text.split(", ").map(str::to_owned).collect::<Vec<_>>();
+        let (text, to) = text.split_once(" to ").map_or((text, Vec::new()), |(text, to)| (text, names(to)));
+        let (text, on) = text.split_once(" on ").map_or((text, Vec::new()), |(text, on)| (text, names(on)));
+        let (who, but) = text.split_once(" but ").unwrap_or((text, ""));
+        let (but, has_more_exceptions) =
+            but.strip_suffix(" and other networks").map_or((but, false), |but| (but, true));
+        let except = but.split(", ").filter_map(|network| network.parse().ok()).collect();
+        let words = [Clients::Anyone, Clients::AnyIpv4, Clients::AnyIpv6, Clients::Inner, Clients::Machine];
+        let word = words.into_iter().find(|word| word.to_string() == who);
+        let who = word.unwrap_or_else(|| Clients::Network(who.parse().unwrap()));
+        ClientGroup { who, except, has_more_exceptions, on, to }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -144,8 +247,10 @@ mod tests {
                 &["anyone but 9.9.9.9 on a to ::1", "anyone but 9.9.9.9 on b to ::1"],
             ),
         ] {
-            let reach = Reach { from: vec![from.to_owned()], ..Reach::open() };
-            assert_eq!(reach.one_place_each(), wanted);
+            let reach = Reach { from: vec![from.into()], ..Reach::open() };
+            assert_eq!(reach.from[0].to_string(), from);
+            let found: Vec<String> = reach.one_place_each().iter().map(ToString::to_string).collect();
+            assert_eq!(found, wanted);
         }
     }
 }

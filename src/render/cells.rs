@@ -338,7 +338,8 @@ pub(super) fn reach(entry: &Entry, _: CellFormat) -> Field {
 }
 
 pub(super) fn reach_from(entry: &Entry, _: CellFormat) -> Field {
-    Field::list(entry.reach().into_iter().flat_map(Reach::one_place_each))
+    let groups = entry.reach().into_iter().flat_map(Reach::one_place_each);
+    Field::list(groups.map(|group| group.to_string()))
 }
 
 pub(super) fn reach_rule(entry: &Entry, _: CellFormat) -> Field {

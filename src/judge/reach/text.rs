@@ -10,7 +10,7 @@ use super::packet::Delivery;
 use super::path::Outcome;
 use super::walk::Decision;
 use crate::model::address_set::AddressSet;
-use crate::model::{AllClients, Family, Firewall, Network, Reach, ReachKind};
+use crate::model::{AllClients, ClientGroup, Clients, Family, Firewall, Network, Reach, ReachKind};
 
 /// The maximum number of groups of clients in an answer. Machine-readable formats have the same limit.
 const MOST: usize = 32;
@@ -117,22 +117,28 @@ pub(super) fn summary(results: &[ClassResult<'_>], classes: &Classes, firewall: 
         if four == six {
             six.0.clear();
         } else {
-            for (texts, name) in [(&mut four.0, "any IPv4 address"), (&mut six.0, "any IPv6 address")] {
-                texts.iter_mut().for_each(|text| *text = text.replacen("anyone", name, 1));
+            for (groups, name) in [(&mut four.0, Clients::AnyIpv4), (&mut six.0, Clients::AnyIpv6)] {
+                rename_everyone(groups, name);
             }
         }
     }
-    for (texts, others) in by_family.into_iter().flatten() {
-        from.extend(texts);
+    for (groups, others) in by_family.into_iter().flatten() {
+        from.extend(groups);
         more += others;
     }
     more += from.len().saturating_sub(MOST);
     from.truncate(MOST);
     if kind == ReachKind::Machine {
-        from.iter_mut().for_each(|text| *text = text.replacen("anyone", "clients", 1));
-        from.insert(0, "this machine".to_owned());
+        rename_everyone(&mut from, Clients::Inner);
+        from.insert(0, Clients::Machine.into());
     }
     Reach { kind, from, more, rule: limiting(results), all: Some(all), ..Reach::open() }
+}
+
+fn rename_everyone(groups: &mut [ClientGroup], name: Clients) {
+    for group in groups.iter_mut().filter(|group| group.who == Clients::Anyone) {
+        group.who = name;
+    }
 }
 
 /// Returns whether packets of an ordinary client may arrive with another source address. Containers of this machine do
@@ -252,29 +258,35 @@ fn names(
     family: Family,
     classes: &Classes,
     firewall: &Firewall,
-) -> (Vec<String>, usize) {
+) -> (Vec<ClientGroup>, usize) {
     let mut sets: Vec<&AddressSet> = Vec::new();
     for one in found.iter().filter(|one| !one.clients.is_empty()) {
         if !sets.contains(&&one.clients) {
             sets.push(&one.clients);
         }
     }
-    let (mut texts, mut more) = (Vec::new(), 0);
+    let (mut groups, mut more) = (Vec::new(), 0);
     for set in sets {
         let (clients, others) = clients(set, ordinary, family);
         let here: Vec<&Class> = found.iter().filter(|one| one.clients == *set).map(|one| one.class).collect();
         let all: Vec<&Class> = found.iter().map(|one| one.class).collect();
-        for place in places(&here, &all, classes, firewall) {
-            texts.extend(clients.iter().map(|client| format!("{client}{place}")));
+        for (on, to) in places(&here, &all, classes, firewall) {
+            let at_place =
+                |client: &ClientGroup| ClientGroup { on: on.clone(), to: to.clone(), ..client.clone() };
+            groups.extend(clients.iter().map(at_place));
             more += others;
         }
     }
-    (texts, more)
+    (groups, more)
 }
 
-/// Returns the interfaces and addresses that distinguish the classes `here` from `all` classes: ` on eth0`, ` to
-/// 10.0.0.1`.
-fn places(here: &[&Class], all: &[&Class], classes: &Classes, firewall: &Firewall) -> Vec<String> {
+/// Returns the interfaces and the addresses that distinguish the classes `here` from `all` classes.
+fn places(
+    here: &[&Class],
+    all: &[&Class],
+    classes: &Classes,
+    firewall: &Firewall,
+) -> Vec<(Vec<String>, Vec<String>)> {
     let groups = |of: &[&Class]| of.iter().map(|class| class.interface).collect::<BTreeSet<usize>>();
     let addresses = |of: &[&Class], group: usize| -> BTreeSet<String> {
         of.iter()
@@ -291,16 +303,11 @@ fn places(here: &[&Class], all: &[&Class], classes: &Classes, firewall: &Firewal
         alike.entry((!is_everything).then_some(own)).or_default().push(group);
     }
     let place = |(to, on): (Option<BTreeSet<String>>, Vec<usize>)| {
-        let mut text = String::new();
+        let mut names = Vec::new();
         if on.len() < groups(all).len() {
-            let names: Vec<&str> = on.iter().flat_map(|group| classes.names(*group, firewall)).collect();
-            text += &format!(" on {}", names.join(", "));
+            names.extend(on.iter().flat_map(|group| classes.names(*group, firewall)).map(str::to_owned));
         }
-        if let Some(to) = to {
-            let to: Vec<&str> = to.iter().map(String::as_str).collect();
-            text += &format!(" to {}", to.join(", "));
-        }
-        text
+        (names, to.into_iter().flatten().collect())
     };
     alike.into_iter().map(place).collect()
 }
@@ -328,47 +335,40 @@ fn name(address: IpAddr, firewall: &Firewall) -> String {
     }
 }
 
-/// Returns the networks of a set as text. Each network is followed by its addresses that are not in the set:
-/// `10.0.0.0/8 but 10.9.0.1`. `None` if there are too many networks.
-fn networks_with_holes(set: &AddressSet, family: Family) -> Option<Vec<String>> {
+/// Returns the networks of a set. Each network excludes its addresses that are not in the set. `None` if there are too
+/// many networks.
+fn networks_with_holes(set: &AddressSet, family: Family) -> Option<Vec<ClientGroup>> {
     let whole = set.rounded();
     let (networks, count) = whole.networks(family, FEW);
     if count > FEW {
         return None;
     }
-    let text = |network: Network| {
-        let (holes, count) = AddressSet::of_network(network).without(set, family).networks(family, FEW);
-        let holes: Vec<String> = holes.iter().map(ToString::to_string).collect();
-        match count {
-            0 => network.to_string(),
-            _ if count > FEW => format!("{network} but {} and other networks", holes.join(", ")),
-            _ => format!("{network} but {}", holes.join(", ")),
-        }
+    let group = |network: Network| {
+        let (except, count) = AddressSet::of_network(network).without(set, family).networks(family, FEW);
+        ClientGroup { except, has_more_exceptions: count > FEW, ..Clients::Network(network).into() }
     };
-    Some(networks.into_iter().map(text).collect())
+    Some(networks.into_iter().map(group).collect())
 }
 
-/// Returns the names of the clients, and the number of networks that are left out.
-fn clients(set: &AddressSet, ordinary: &AddressSet, family: Family) -> (Vec<String>, usize) {
+/// Returns the groups of clients, and the number of networks that are left out.
+fn clients(set: &AddressSet, ordinary: &AddressSet, family: Family) -> (Vec<ClientGroup>, usize) {
     if ordinary.without(set, family).is_empty() {
-        return (vec!["anyone".to_owned()], 0);
+        return (vec![Clients::Anyone.into()], 0);
     }
     let excluded = unreserved_clients(family).without(set, family);
-    let (others, excluded_count) = excluded.networks(family, FEW);
+    let (except, excluded_count) = excluded.networks(family, FEW);
     let (networks, count) = set.networks(family, MOST);
-    let text = |networks: &[Network]| networks.iter().map(ToString::to_string).collect::<Vec<_>>();
     let is_most = set.and(ordinary).count() > ordinary.count() / 2;
     if !is_most
         && count > 1
-        && let Some(texts) = networks_with_holes(set, family)
+        && let Some(groups) = networks_with_holes(set, family)
     {
-        return (texts, 0);
+        return (groups, 0);
     }
     if is_most && excluded_count < count {
-        let others = text(&others);
-        let others: Vec<&str> = others.iter().map(String::as_str).collect();
-        let more = if excluded_count > FEW { " and other networks" } else { "" };
-        return (vec![format!("anyone but {}{more}", others.join(", "))], 0);
+        let has_more_exceptions = excluded_count > FEW;
+        return (vec![ClientGroup { except, has_more_exceptions, ..Clients::Anyone.into() }], 0);
     }
-    (text(&networks), count.saturating_sub(MOST))
+    let groups = networks.into_iter().map(|network| Clients::Network(network).into());
+    (groups.collect(), count.saturating_sub(MOST))
 }

@@ -182,7 +182,7 @@ mod tests {
             ),
         ] {
             let mut report = report(&snapshot);
-            let from = if from.is_empty() { Vec::new() } else { vec![from.to_owned()] };
+            let from = if from.is_empty() { Vec::new() } else { vec![from.into()] };
             let reach = Reach { kind, from, rule: rule.clone(), ..Reach::open() };
             report.entries[0].set_reach(reach.into());
             let mut audit = Audit::of(&report);

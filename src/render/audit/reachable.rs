@@ -282,7 +282,7 @@ mod tests {
         assert!(!shown.contains("lets in everyone"), "{shown}");
         for entry in &mut report.entries {
             let kind = if entry.socket.local.port == 80 { ReachKind::Open } else { ReachKind::Limited };
-            let from = vec!["anyone on eth1".to_owned()];
+            let from = vec!["anyone on eth1".into()];
             entry.set_reach(Reach { kind, from, rule: Some("rule".to_owned()), ..Reach::open() }.into());
         }
         let shown = page(&report);

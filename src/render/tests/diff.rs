@@ -88,8 +88,7 @@ fn hidden_services_of_units() {
     let of = |sockets: Vec<Socket>| report(&Snapshot { sockets, ..empty() });
     let before = of(cups.into_iter().chain([hidden("tcp/127.0.0.1:9100", "metrics.service")]).collect());
     let mut after = of(vec![hidden("tcp/0.0.0.0:9100", "metrics.service")]);
-    let limited =
-        Reach { kind: ReachKind::Limited, from: vec!["anyone on eth1".to_owned()], ..Reach::open() };
+    let limited = Reach { kind: ReachKind::Limited, from: vec!["anyone on eth1".into()], ..Reach::open() };
     after.entries[0].set_reach(limited.into());
     let comparison = compare(&before, &after);
     let table = text(|w| diff::table(&comparison, &terminal(80), w));

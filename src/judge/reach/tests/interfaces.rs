@@ -46,7 +46,7 @@ fn a_bridge_of_this_machine() {
         let reach = reach_in(&firewall, &listener("tcp/0.0.0.0:22"));
         assert_eq!(short(&reach), wanted, "{reach:?}");
         if wanted == "machine" {
-            assert_eq!(reach.from, ["this machine", "clients on docker0"]);
+            assert_eq!(reach.from, ["this machine".into(), "clients on docker0".into()]);
         }
         // If the bridge is the only interface, other machines may come through the bridge.
         firewall.interfaces.retain(|one| ["lo", "docker0"].contains(&&*one.name));

@@ -69,7 +69,10 @@ fn reach_in(firewall: &Firewall, socket: &Socket) -> Reach {
 fn short(reach: &Reach) -> String {
     let more = if reach.more > 0 { format!(" +{}", reach.more) } else { String::new() };
     match reach.kind {
-        ReachKind::Limited => format!("limited: {}{more}", reach.from.join("; ")),
+        ReachKind::Limited => {
+            let from: Vec<String> = reach.from.iter().map(ToString::to_string).collect();
+            format!("limited: {}{more}", from.join("; "))
+        }
         kind => kind.name().to_owned(),
     }
 }
