@@ -360,8 +360,7 @@ Port 9 (system range, 0 to 1023)
 
 tcp  active
   What        Discard: Ignores all data that it receives; Wake-on-LAN packets
-              are often sent to this UDP port. Also Windows Simple TCP/IP
-              Services.
+              are often sent to UDP port 9. Also Windows Simple TCP/IP Services.
   Here now    nothing listens on this port.
   Usually     served by Windows simple TCP services and DHCP [tcpsvcs.exe].
   If open     No login, no encryption; only the local network should reach it.
@@ -397,8 +396,7 @@ Port 9 (system range, 0 to 1023)
 
 tcp  active
   What        Discard: Ignores all data that it receives; Wake-on-LAN packets
-              are often sent to this UDP port. Also Windows Simple TCP/IP
-              Services.
+              are often sent to UDP port 9. Also Windows Simple TCP/IP Services.
   Here now    no listener was seen, but not everything could be seen: TCP
               sockets: permission denied (run as root).
   Usually     served by Windows simple TCP services and DHCP [tcpsvcs.exe].
