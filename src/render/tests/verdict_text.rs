@@ -36,7 +36,7 @@ ssh is in use: the services file of Debian's netbase, Wireshark's dissectors and
 The port is registered for dsp, but there is no evidence that this service is in use.
 
 42: repurposed
-Commonly used by: Windows WINS replication. name was registered for Host Name Server (IEN 116 Internet name server), discontinued. RFC 1035 calls the IEN 116 name service obsoleted by the DNS (https://www.rfc-editor.org/info/rfc1035). nameserver was registered for Host Name Server (IEN 116 Internet name server), discontinued. RFC 1035 calls the IEN 116 name service obsoleted by the DNS (https://www.rfc-editor.org/info/rfc1035).
+Commonly used by: Windows WINS replication. name was registered for Host Name Server (IEN 116 Internet name server), presumed discontinued. The DNS took the place of the IEN 116 name service. nameserver was registered for Host Name Server (IEN 116 Internet name server), presumed discontinued. The DNS took the place of the IEN 116 name service.
 
 67: dormant
 bootps is registered for this protocol too, but used on UDP only.
