@@ -50,8 +50,7 @@ tcp  orphaned (presumed)
   What        Registered in 2002 for AirMobile IS, software that is no longer
               offered.
   Here now    python3 -m serve (pid 812) has this port open.
-  If open     Someone chose this port for the listener, perhaps to hide behind
-              the registered name: check the program.
+  If open     The registration does not explain a listener: check the program.
   Registered  commandport: AirMobile IS Command Port (assigned to Mike Klein;
               registered 2002-02)
   Status      commandport was registered for AirMobile IS, presumed
@@ -67,8 +66,7 @@ udp  orphaned (presumed)
   What        Registered in 2002 for AirMobile IS, software that is no longer
               offered.
   Here now    nothing listens on this port.
-  If open     Someone chose this port for the listener, perhaps to hide behind
-              the registered name: check the program.
+  If open     The registration does not explain a listener: check the program.
   Status      commandport was registered for AirMobile IS, presumed
               discontinued. Command port of AirMobile IS, a product of about
               2002 that nobody offers today.
