@@ -18,7 +18,8 @@ pub struct KnownProgram {
 pub struct CommonService {
     /// The name.
     pub name: &'static str,
-    /// The kind of service, such as `database`. Malware (`malware`) is never shown as the service of a listener.
+    /// The kind of service, such as `database`. `malware` and `attack-tool` are never shown as
+    /// the service of a listener.
     pub kind: &'static str,
     /// A sentence that says what the service is.
     pub what: &'static str,
@@ -36,6 +37,12 @@ pub struct CommonService {
 }
 
 impl CommonService {
+    /// Returns whether the service is malware or a tool of attackers. Such a service is never shown as what a port is for.
+    #[must_use]
+    pub fn is_abuse(&self) -> bool {
+        self.is_malware() || self.kind == "attack-tool"
+    }
+
     /// Returns whether the service is malware.
     #[must_use]
     pub fn is_malware(&self) -> bool {

@@ -276,12 +276,14 @@ pub(super) fn interpreters() -> &'static [(&'static str, &'static str)] {
     })
 }
 
-/// Returns the programs that have this port as one of their own ports, the most common first.
+/// Returns the programs that have this port as one of their own ports, the most common first. Programs that can use any
+/// port of a wide range come last.
 pub fn serving(port: u16, protocol: Protocol) -> Vec<ListedProgram> {
     static PORTS: PortIndex<{ port_index::count(PROGRAMS, 3) }> = PortIndex::new(PROGRAMS, 3);
     let rows = PORTS.rows(port, protocol).filter_map(|row| {
         let program = ListedProgram::parse(row.line)?;
-        Some(((program.rank, row.ports.high - row.ports.low), program))
+        let is_wide = row.ports.low != port && super::services::is_wide(row.ports);
+        Some(((is_wide, program.rank, row.ports.high - row.ports.low), program))
     });
     let mut found: Vec<_> = rows.collect();
     found.sort_by_key(|(order, _)| *order);

@@ -73,7 +73,7 @@ pub(super) fn common(port: u16, protocol: Protocol) -> Vec<CommonService> {
     });
     let mut rows: Vec<(u8, bool, ServiceRow)> = rows.collect();
     // If another service uses this port in particular, services that may use any port of a wide range are left out.
-    if rows.iter().any(|(_, is_wide, row)| !is_wide && !row.service.is_malware()) {
+    if rows.iter().any(|(_, is_wide, row)| !is_wide && !row.service.is_abuse()) {
         rows.retain(|(_, is_wide, _)| !is_wide);
     }
     rows.sort_by_key(|(rank, ..)| *rank);
@@ -86,7 +86,8 @@ fn names(text: &str, range: PortRange) -> bool {
     numbers.into_iter().any(|number: u16| range.contains(number))
 }
 
-const fn is_wide(ports: PortRange) -> bool {
+/// Returns whether a range is so wide that a program which can use it rarely explains one of its ports.
+pub(super) const fn is_wide(ports: PortRange) -> bool {
     const FEW: u16 = 32;
     ports.high - ports.low >= FEW
 }

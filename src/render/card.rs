@@ -214,7 +214,9 @@ impl Card<'_> {
         self.in_use_by(group);
         let is_short = !self.depth.in_full && !group.listeners.is_empty();
         if !is_short {
-            self.optional(Rank::Programs, "Usually", context_text::programs(contexts()));
+            // An orphaned port is rarely used at all.
+            let label = if verdict.status == Status::Orphaned { "Sometimes" } else { "Usually" };
+            self.optional(Rank::Programs, label, context_text::programs(contexts()));
         }
         self.optional(Rank::Risk, "If open", port_text::if_open(contexts()));
         self.optional(Rank::Programs, "Abused by", port_text::abused_by(contexts()));

@@ -87,13 +87,13 @@ fn risk(service: &CommonService) -> Option<String> {
 /// Returns whether a program or a service usually uses the port.
 pub(super) fn is_used<'c>(mut contexts: impl Iterator<Item = &'c Context>) -> bool {
     contexts.any(|context| {
-        !context.programs.is_empty() || context.services.iter().any(|service| !service.is_malware())
+        !context.programs.is_empty() || context.services.iter().any(|service| !service.is_abuse())
     })
 }
 
 pub(super) fn abused_by<'c>(contexts: impl Iterator<Item = &'c Context> + Clone) -> Option<String> {
     let mut names: Vec<String> = Vec::new();
-    for service in contexts.clone().flat_map(|context| &context.services).filter(|one| one.is_malware()) {
+    for service in contexts.clone().flat_map(|context| &context.services).filter(|one| one.is_abuse()) {
         let since = service.since.map(|since| format!(" ({since})")).unwrap_or_default();
         names.push(format!("{}{since}", service.name));
     }
@@ -113,11 +113,11 @@ pub(super) fn abused_by<'c>(contexts: impl Iterator<Item = &'c Context> + Clone)
     (!names.is_empty()).then(|| sentence(&format!("{shown}{more}")))
 }
 
-/// Returns the services that are not malware, the most common first. Each service appears once.
+/// Returns the services that are neither malware nor tools of attackers, the most common first. Each service appears once.
 fn services<'c>(contexts: impl Iterator<Item = &'c Context>) -> Vec<&'c CommonService> {
     let mut services: Vec<&CommonService> = Vec::new();
     for service in contexts.flat_map(|context| &context.services) {
-        if !service.is_malware() && !services.contains(&service) {
+        if !service.is_abuse() && !services.contains(&service) {
             services.push(service);
         }
     }

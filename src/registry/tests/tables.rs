@@ -105,7 +105,10 @@ fn service_conflicts(services_tsv: &'static str) -> Vec<String> {
             let is_on_port = |(range, protocol): (PortRange, Protocol)| {
                 pairs(&row).any(|pair| pair.1 == protocol && (range.low..=range.high).contains(&pair.0))
             };
-            if kind != "malware" && !explains_itself && port_list(ports).any(is_on_port) {
+            if !["malware", "attack-tool"].contains(&kind)
+                && !explains_itself
+                && port_list(ports).any(is_on_port)
+            {
                 conflicts.push(format!("{name}: {} is orphaned there, without now_used_by", row.service));
             }
         }

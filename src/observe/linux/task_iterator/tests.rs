@@ -243,7 +243,7 @@ fn tasks_with_a_wanted_descriptor_are_found() {
     }
     // A thread of another test may have its own table. The search is then not finished.
     let descriptors = || {
-        let mut attempts = (0..100).map(|_| search(inode).unwrap());
+        let mut attempts = (0..1200).map(|_| search(inode).unwrap());
         attempts
             .find_map(|found| {
                 found.or_else(|| {
