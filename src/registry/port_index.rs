@@ -30,6 +30,14 @@ pub(super) struct PortRow {
     pub is_first: bool,
 }
 
+impl PortRow {
+    /// Returns whether the port is in a wide range and not its first port. The row rarely explains such a port.
+    pub(super) const fn is_in_wide_range(&self, port: u16) -> bool {
+        const FEW: u16 = 32;
+        self.ports.low != port && self.ports.high - self.ports.low >= FEW
+    }
+}
+
 impl<const N: usize> PortIndex<N> {
     /// Makes the index of a column. `column` counts from zero, and `N` is the result of [`count`].
     pub(super) const fn new(text: &'static str, column: usize) -> Self {

@@ -282,8 +282,7 @@ pub fn serving(port: u16, protocol: Protocol) -> Vec<ListedProgram> {
     static PORTS: PortIndex<{ port_index::count(PROGRAMS, 3) }> = PortIndex::new(PROGRAMS, 3);
     let rows = PORTS.rows(port, protocol).filter_map(|row| {
         let program = ListedProgram::parse(row.line)?;
-        let is_wide = row.ports.low != port && super::services::is_wide(row.ports);
-        Some(((is_wide, program.rank, row.ports.high - row.ports.low), program))
+        Some(((row.is_in_wide_range(port), program.rank, row.ports.high - row.ports.low), program))
     });
     let mut found: Vec<_> = rows.collect();
     found.sort_by_key(|(order, _)| *order);

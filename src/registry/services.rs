@@ -69,7 +69,7 @@ pub(super) fn common(port: u16, protocol: Protocol) -> Vec<CommonService> {
     let rows = PORTS.rows(port, protocol).filter_map(|found| {
         let row = ServiceRow::parse(found.line)?;
         let is_main = found.is_first && found.ports.low == port;
-        Some((row.service.how_common + u8::from(!is_main), !is_main && is_wide(found.ports), row))
+        Some((row.service.how_common + u8::from(!is_main), found.is_in_wide_range(port), row))
     });
     let mut rows: Vec<(u8, bool, ServiceRow)> = rows.collect();
     // If another service uses this port in particular, services that may use any port of a wide range are left out.
@@ -84,12 +84,6 @@ pub(super) fn common(port: u16, protocol: Protocol) -> Vec<CommonService> {
 fn names(text: &str, range: PortRange) -> bool {
     let numbers = text.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok());
     numbers.into_iter().any(|number: u16| range.contains(number))
-}
-
-/// Returns whether a range is so wide that a program which can use it rarely explains one of its ports.
-pub(super) const fn is_wide(ports: PortRange) -> bool {
-    const FEW: u16 = 32;
-    ports.high - ports.low >= FEW
 }
 
 /// Returns `what` without the parts that explain other ports. For port 443, for example, `Reverse proxy for containers;
