@@ -71,7 +71,7 @@ pub struct ListenerState {
     pub findings: Vec<String>,
 }
 
-/// The maximum length of a script or of a relay's arguments in a sentence, in characters.
+/// In a sentence, the path of a script or the arguments of a relay are cut after this many characters.
 const LONGEST_RUN: usize = 120;
 
 impl ListenerState {

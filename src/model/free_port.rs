@@ -10,7 +10,7 @@ named! {
         Taken = "taken",
         /// A setting of the kernel reserves the port for a program.
         KernelReserved = "kernel-reserved",
-        /// The port is in the range that this kernel gives to outgoing connections.
+        /// The port is in the range from which this kernel takes ports for outgoing connections.
         KernelRange = "kernel-range",
         /// The port is below 1024, so a program usually needs root to bind it.
         System = "system",

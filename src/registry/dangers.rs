@@ -268,7 +268,8 @@ const BEHIND_A_PUBLISHED_PORT: [&str; 18] = [
 /// Returns the danger of the service that is presumed on `port` of a container; `None` if no service is presumed. The
 /// danger is one level less severe than the danger of a visible service.
 pub(crate) fn behind_published_port(port: u16, protocol: Protocol) -> Option<Danger> {
-    /// The rows are read once, because a node of a cluster publishes thousands of ports.
+    /// The rows are read once and kept. This function is called for each published port, and a node of a cluster
+    /// publishes thousands.
     static ROWS: OnceLock<Vec<DangerRow>> = OnceLock::new();
     let is_presumed = |row: &DangerRow| BEHIND_A_PUBLISHED_PORT.contains(&row.service());
     let presumed = ROWS.get_or_init(|| rows().filter(is_presumed).collect());

@@ -193,7 +193,8 @@ pub fn identify(process: &Process) -> Option<RecognisedProgram> {
 /// The file name of BusyBox, which contains many programs (applets). Some distributions add a suffix.
 const BUSYBOX: &str = "busybox";
 
-/// Returns the server that is the applet with this name. For any other applet, returns BusyBox itself.
+/// Returns the listed server that BusyBox contains as the applet with this name. If no listed server is this applet,
+/// returns BusyBox itself.
 fn by_applet(applet: Option<&str>) -> Vec<ListedProgram> {
     let is_server = |program: &ListedProgram| program.matches == Match::Exe(BUSYBOX);
     let servers: Vec<_> = applet.into_iter().flat_map(programs::by_name).filter(is_server).collect();

@@ -74,7 +74,7 @@ impl<const N: usize> Programs<N> {
     }
 }
 
-/// Returns whether an entry of a programs column names the running program. An entry is a name with or without a
+/// Returns whether an entry of the column `programs` names the running program. An entry is a name with or without a
 /// condition.
 pub(super) fn is_named_by(program: &'static str, command: &CommandLine<'_>) -> bool {
     let name = u32::from(program.starts_with('@'));

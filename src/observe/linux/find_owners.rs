@@ -282,7 +282,7 @@ fn replaced_sockets(found: &[FoundSocket], later: &Later) -> Option<Gap> {
     let count = addresses.len();
     let what = match count {
         1 => "owner of a socket that replaced another socket during the scan",
-        _ => "owners of new sockets, which took the place of others during the scan",
+        _ => "owners of sockets that replaced other sockets during the scan",
     };
     let why = format!(
         "during each search for owners, new sockets replaced earlier sockets at these addresses: {}{}",

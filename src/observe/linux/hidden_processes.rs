@@ -63,7 +63,8 @@ fn confirmed(pids: impl Iterator<Item = Pid>, listed: &[Pid]) -> Result<Vec<Pid>
         if pids.is_empty() {
             break;
         }
-        // The first list lacks the processes that started later, so the processes are listed again.
+        // A process that started after the first list was read is missing from it, but is not hidden. So the processes
+        // are looked for in a new list.
         pids.retain(|pid| exists(*pid));
         let again: HashSet<Pid> = numbers("/proc")?.into_iter().collect();
         pids.retain(|pid| !again.contains(pid));

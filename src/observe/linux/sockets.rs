@@ -284,7 +284,7 @@ impl SocketLister<'_> {
         // If the kernel refuses every request, another gap already reports the refusal.
         let Ok(netlink) = netlink else { return };
         match netlink.dump(request, &mut |record| self.record(record, &KERNEL_PROTOCOLS[0])) {
-            Ok(trouble) => self.trouble("TCP that are bound and do not listen", trouble),
+            Ok(trouble) => self.trouble("TCP that are bound but do not listen", trouble),
             // If the kernel refused to list the listeners, another gap already reports the refusal.
             Err(_) if self.refusals.iter().any(|(kind, ..)| kind.number == KERNEL_PROTOCOLS[0].number) => {}
             Err(why) => self.unanswered(

@@ -23,11 +23,11 @@ use super::{accepted, heading, judged_by, verdict};
 pub(super) const MEASURE: u16 = 100;
 
 const SCREEN: usize = 24;
-/// The maximum number of places of one program on a terminal.
+/// On a terminal, at most this many places (addresses and ports) of one program are shown.
 const FEW: usize = 12;
 /// The maximum number of reachable services that are listed; the rest are counted.
 const LISTED: usize = 10;
-/// The maximum number of places of one reachable service on a terminal.
+/// On a terminal, at most this many places (addresses and ports) of one reachable service are shown.
 const FEW_REACHABLE: usize = 3;
 
 pub fn document(audit: &Audit<'_>, fail_on: Severity, style: &Style, w: &mut dyn Write) -> io::Result<()> {

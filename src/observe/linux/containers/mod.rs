@@ -304,7 +304,11 @@ mod tests {
         assert_eq!(name(&id('8')).as_deref(), Some("web"));
         assert_eq!(found[&id('8')].image.as_deref(), Some("nginx"));
         assert_eq!(name(&own), Some(own.replace(&id('9'), "mine")));
-        assert_eq!(name(&by_user), None, "a group that a user made is not the container of root");
+        assert_eq!(
+            name(&by_user),
+            None,
+            "a control group that a user created does not get the name of root's container"
+        );
         let addresses = ["172.17.0.3", "172.17.0.9"].map(|address| address.parse().unwrap()).into();
         let found = files.by_address(&addresses);
         assert_eq!(found.len(), 1);

@@ -93,8 +93,8 @@ pub(super) fn walk(search: Search<'_>) -> Option<Walk> {
     let probe = socket(AddressFamily::UNIX, SocketType::DGRAM, None).ok()?;
     // Reporting only the wanted sockets takes less time. An audit needs all sockets.
     let wanted = search.wanted.iter().copied().chain([fstat(&probe).ok()?.st_ino]);
-    // Reading the layout is slow, so the array is made first. For a user who may not load the programs, this step fails
-    // at once.
+    // For a user who may not load BPF programs, making the array fails at once. So it is made before the layout is read,
+    // which is slow.
     let wanted = if search.strays { None } else { Some(bpf_syscall::array(&program::wanted(wanted)).ok()?) };
     let layout = layout::of_running_kernel()?;
     let mut walk = Walk::default();
@@ -139,8 +139,8 @@ pub(super) fn processes() -> Option<Walk> {
     if !has_own_proc() {
         return None;
     }
-    // Reading the layout is slow, so an array is made first as a test. For a user who may not load the program, this
-    // step fails at once.
+    // For a user who may not load BPF programs, making an array fails at once. So an array is made before the layout is
+    // read, which is slow.
     let _array = bpf_syscall::array(&[0]).ok()?;
     let layout = layout::of_running_kernel()?;
     let program = program::of_tasks(layout, None);

@@ -38,16 +38,16 @@ pub(super) const WANTED: u32 = 1;
 /// Not every descriptor was searched, or a thread has its own table.
 pub(super) const UNFINISHED: u32 = 2;
 
-/// The number of last bits of an inode that select its byte in a [`wanted`] array.
+/// The lowest bits of an inode number are the index of its byte in a [`wanted`] array. This is the number of these bits.
 const SLOT_BITS: i32 = 16;
-/// The mask for the last [`SLOT_BITS`] bits. It also proves to the BPF verifier that no byte after the end of the array
+/// The mask for the lowest [`SLOT_BITS`] bits. It also proves to the BPF verifier that no byte after the end of the array
 /// is read.
 const SLOT: i32 = 0xffff;
 /// The value of a byte without a wanted inode.
 const FREE: u8 = 0;
 /// The value of a byte with several wanted inodes whose tags differ.
 const SHARED: u8 = 1;
-/// The first value of a tag. A tag is made from the bits of an inode above the last [`SLOT_BITS`] bits.
+/// The first value of a tag. A tag is made from the bits of an inode above the lowest [`SLOT_BITS`] bits.
 const FIRST_TAG: u8 = 2;
 /// The mask for the bits of a tag.
 const TAG: i32 = 0x7f;
