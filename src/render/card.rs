@@ -202,10 +202,7 @@ impl Card<'_> {
         };
         let without_service =
             || verdict_text::without_service(verdict, port_text::possible(contexts()), &over);
-        // If the port is used as registered, the reason repeats the sentence `meaning`. The code below removes the
-        // sentence from the reason.
-        let meaning = without_service().filter(|_| !is_known);
-        self.optional(Rank::Meaning, "What", what.or_else(|| meaning.clone()));
+        self.optional(Rank::Meaning, "What", what.or_else(|| without_service().filter(|_| !is_known)));
         if !group.listeners.is_empty() {
             self.item(Rank::Programs, "Here now", &sanitize(&here_now(group)));
         } else if let Some(rank) = idle {
@@ -235,12 +232,8 @@ impl Card<'_> {
                 &format!("and {} (--full)", plural(more, "more registration")),
             );
         }
-        let mut reason = verdict_text::reason(verdict);
-        let is_as_registered = verdict.status == Status::Active;
-        if let Some(meaning) = meaning.filter(|_| is_as_registered) {
-            reason = reason.replacen(&format!(": {}", meaning.trim_end_matches('.')), "", 1);
-        }
-        let status_rank = if is_as_registered { Rank::Registration } else { Rank::Meaning };
+        let reason = verdict_text::reason(verdict);
+        let status_rank = if verdict.status == Status::Active { Rank::Registration } else { Rank::Meaning };
         self.item(status_rank, "Status", &sanitize(&reason));
         // For a repurposed, orphaned or unassigned port, the reason already contains the known use.
         if !verdict.known_use.is_empty()

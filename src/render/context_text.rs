@@ -36,13 +36,22 @@ pub(super) fn evidence(verdict: &PortVerdict) -> Option<String> {
 }
 
 pub(super) fn programs<'c>(contexts: impl Iterator<Item = &'c Context>) -> Option<String> {
-    let mut names: Vec<String> = Vec::new();
+    let mut seen: Vec<&str> = Vec::new();
+    let mut products: Vec<(&str, Vec<&str>)> = Vec::new();
     for KnownProgram { program, product } in contexts.flat_map(|context| &context.programs) {
-        let name = format!("{product} [{program}]");
-        if !names.contains(&name) {
-            names.push(name);
+        // The name of a kernel thread has its own brackets.
+        let program = program.trim_matches(['[', ']']);
+        if seen.contains(&program) {
+            continue;
+        }
+        seen.push(program);
+        match products.iter_mut().find(|(other, _)| other.eq_ignore_ascii_case(product)) {
+            Some((_, programs)) => programs.push(program),
+            None => products.push((product, vec![program])),
         }
     }
+    let names: Vec<String> =
+        products.iter().map(|(product, programs)| format!("{product} [{}]", programs.join(", "))).collect();
     (!names.is_empty()).then(|| sentence(&format!("served by {}", first_of(&names, FEW))))
 }
 

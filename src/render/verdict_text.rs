@@ -1,7 +1,7 @@
 //! The sentences made from data: the reason for the status of a port, the evidence of a finding, the meaning of a
 //! range. A sentence about a presumption contains "presumed". The texts are not sanitized.
 
-use crate::findings::registry::{DeadRegistration, QuietRegistration, rarely_used_by, reason_with_source};
+use crate::findings::registry::{DeadRegistration, QuietRegistration, rarely_used_by};
 use crate::findings::text::{capitalized, list, sentence};
 use crate::model::{
     Assignment, Confidence, CuratedState, EvidenceSource, Exposure, Owner, PortVerdict, RegistryRange,
@@ -173,7 +173,7 @@ pub(super) fn reason(verdict: &PortVerdict) -> String {
     let used = || (!verdict.known_use.is_empty()).then(|| sentence(&known_use(verdict)));
     match verdict.status {
         Status::Dynamic => {
-            said.push("IANA assigns no port above 49151; programs use these ports temporarily.".into());
+            said.push("IANA assigns no port above 49151, so any program may use this one.".into());
         }
         Status::Unassigned if verdict.basis == StatusBasis::Reserved => {
             said.push("IANA reserves this port and assigns it to no service.".into());
@@ -316,24 +316,19 @@ fn alive(group: &[&Assignment]) -> String {
     kinds.sort_by_key(|kind| !EvidenceSource::PACKAGED.contains(kind));
     // All kinds that are not packaged sources have the same name in the text, so only one of them stays.
     kinds.dedup_by_key(|kind| EvidenceSource::PACKAGED.contains(kind).then_some(*kind));
-    let it = if group.len() == 1 { "it" } else { "them" };
     if let Some(row) = own_reason(first) {
-        let presumed = if row.confidence == Confidence::Presumed { "presumed to be " } else { "" };
-        let why = reason_with_source(row.reason, row.confidence, row.source);
-        return format!("{names} {verb} {presumed}in use: {why}");
+        return match (row.confidence, row.source) {
+            (Confidence::Presumed, _) => format!("{names} {verb} presumed to be in use."),
+            (Confidence::Confirmed, Some(source)) => format!("{names} {verb} in use ({source})."),
+            (Confidence::Confirmed, None) => format!("{names} {verb} in use."),
+        };
     }
-    // Lists of packages do not prove that anyone uses a service.
-    let is = match (kinds.iter().all(|kind| EvidenceSource::PACKAGED.contains(kind)), group.len()) {
-        (true, 1) => "counts as",
-        (true, _) => "count as",
-        (false, _) => verb,
-    };
     match kinds.len().saturating_sub(FEW) {
         0 if kinds.is_empty() => format!("{names} {verb} in use."),
-        0 | 1 => format!("{names} {is} in use: {} {} {it}.", sources(&kinds), lists(&kinds)),
+        0 | 1 => format!("{names} {verb} in use according to {}.", sources(&kinds)),
         more => {
             let kinds: Vec<String> = kinds.iter().take(FEW).map(|kind| sources(&[*kind])).collect();
-            format!("{names} {is} in use: {} and {more} more sources list {it}.", kinds.join(", "))
+            format!("{names} {verb} in use according to {} and {more} more sources.", kinds.join(", "))
         }
     }
 }

@@ -179,8 +179,7 @@ Port 51820 (dynamic range, 49152 to 65535)
 tcp  dynamic
   What        No service is known to use this port over TCP.
   Here now    nothing listens on this port.
-  Status      IANA assigns no port above 49151; programs use these ports
-              temporarily.
+  Status      IANA assigns no port above 49151, so any program may use this one.
   Ephemeral   in the range 32768-60999, which this kernel uses for outgoing
               connections (ip_local_port_range). Outgoing connections can get
               this port, but a program that requests any free port usually gets
@@ -194,8 +193,7 @@ udp  dynamic
   Here now    owned by the kernel, not by a process.
   If open     Encrypted, and does not answer clients without a key. Safe to be
               reachable. A TCP listener here is unusual.
-  Status      IANA assigns no port above 49151; programs use these ports
-              temporarily.
+  Status      IANA assigns no port above 49151, so any program may use this one.
   Known use   Commonly used by: WireGuard
   Ephemeral   in the range 32768-60999, which this kernel uses for outgoing
               connections (ip_local_port_range). The kernel may give this port
@@ -239,8 +237,8 @@ udp  active
               l2tpns [l2tpns].
   If open     Login with a password, no encryption; made to be reached from the
               internet.
-  Status      l2tp is in use: the services file of Debian's netbase, Wireshark's
-              dissectors and 2 more sources list it. l2f was registered for
+  Status      l2tp is in use according to the services file of Debian's netbase,
+              Wireshark's dissectors and 2 more sources. l2f was registered for
               Cisco Layer Two Forwarding (L2F), discontinued. RFC 2341 (L2F) is
               classed Historic; L2TP replaced it
               (https://www.rfc-editor.org/info/rfc2341). The services file of
@@ -363,8 +361,8 @@ tcp  active
   Usually     served by Windows simple TCP services and DHCP [tcpsvcs.exe].
   If open     No login, no encryption; only the local network should reach it.
   Registered  discard (assigned to Jon Postel)
-  Status      discard is in use: the services file of Debian's netbase and
-              Portolan's own data list it.
+  Status      discard is in use according to the services file of Debian's
+              netbase and Portolan's own data.
   Evidence    discard is listed by the services file of Debian's netbase;
               another service is listed by the SELinux reference policy.
   Nearby      7 echo and 11 systat.
@@ -373,8 +371,8 @@ udp  active
   What        Wake-on-LAN: Wakes a sleeping computer; nothing listens, the
               network card recognises the packet. Also Discard.
   If open     No login, no encryption; only the local network should reach it.
-  Status      discard is in use: the services file of Debian's netbase and
-              Portolan's own data list it.
+  Status      discard is in use according to the services file of Debian's
+              netbase and Portolan's own data.
   Evidence    discard is listed by the services file of Debian's netbase;
               another service is listed by the SELinux reference policy.
   Nearby      7 echo and 11 systat.
@@ -400,8 +398,8 @@ tcp  active
   Usually     served by Windows simple TCP services and DHCP [tcpsvcs.exe].
   If open     No login, no encryption; only the local network should reach it.
   Registered  discard (assigned to Jon Postel)
-  Status      discard is in use: the services file of Debian's netbase and
-              Portolan's own data list it.
+  Status      discard is in use according to the services file of Debian's
+              netbase and Portolan's own data.
   Evidence    discard is listed by the services file of Debian's netbase;
               another service is listed by the SELinux reference policy.
   Nearby      7 echo and 11 systat.
@@ -410,8 +408,8 @@ udp  active
   What        Wake-on-LAN: Wakes a sleeping computer; nothing listens, the
               network card recognises the packet. Also Discard.
   If open     No login, no encryption; only the local network should reach it.
-  Status      discard is in use: the services file of Debian's netbase and
-              Portolan's own data list it.
+  Status      discard is in use according to the services file of Debian's
+              netbase and Portolan's own data.
   Evidence    discard is listed by the services file of Debian's netbase;
               another service is listed by the SELinux reference policy.
   Nearby      7 echo and 11 systat.

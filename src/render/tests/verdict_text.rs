@@ -30,7 +30,7 @@ IANA reserves this port and assigns it to no service. IANA remarks: registered a
 Nothing is registered for this port and protocol.
 
 22: active
-ssh is in use: the services file of Debian's netbase, Wireshark's dissectors and 5 more sources list it.
+ssh is in use according to the services file of Debian's netbase, Wireshark's dissectors and 5 more sources.
 
 33: dormant
 The port is registered for dsp, but there is no evidence that this service is in use.
@@ -63,10 +63,10 @@ l2f was registered for Cisco Layer Two Forwarding (L2F), discontinued. RFC 2341 
 commandport was registered for AirMobile IS, presumed discontinued. Command port of AirMobile IS, a product of about 2002 that nobody offers today. Rarely used by: Grin nodes (stratum for miners).
 
 5432: active
-postgresql is in use: the services file of Debian's netbase, Wireshark's dissectors and 4 more sources list it.
+postgresql is in use according to the services file of Debian's netbase, Wireshark's dissectors and 4 more sources.
 
 60000: dynamic
-IANA assigns no port above 49151; programs use these ports temporarily.
+IANA assigns no port above 49151, so any program may use this one.
 
 
 "#]],

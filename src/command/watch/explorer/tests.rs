@@ -168,7 +168,7 @@ tcp  active
   If open     Asks for a password; encryption optional. Keep it on this machine,
               or in the local network if programs on other machines need it.
   Registered  postgresql: PostgreSQL Database (assigned to Tom Lane)
-  Status      postgresql is in use: the services file of Debian's netbase,
+  Status      postgresql is in use according to the services file of Debian's
 12:00:00 UTC ^ widened: nginx on tcp 0.0.0.0:8000
 Owner of 1 socket hidden. Run with sudo to see it. +1 more: ?
 Esc close  Up/Down scroll  y copy  K end process
