@@ -24,9 +24,9 @@ const NAMED: usize = 4;
 /// `PIDFD_THREAD` (linux/pidfd.h, Linux 6.9). With this flag, the pid is the ID of a thread.
 const PIDFD_THREAD: u32 = 0o200;
 /// How many times a Unix socket with descriptors in transit is checked again. Programs usually receive the descriptors
-/// at once.
-const CHECKS: usize = 5;
-const BETWEEN_CHECKS: Duration = Duration::from_millis(20);
+/// at once, but while a machine starts, systemd can take longer than 100 ms.
+const CHECKS: usize = 25;
+const BETWEEN_CHECKS: Duration = Duration::from_millis(40);
 
 /// Returns the gaps for sockets that can receive data but are in no table, and for descriptors in transit. Descriptors
 /// in transit to the processes in `named` are left out, because another gap names these processes.
